@@ -1,0 +1,1 @@
+"""Pictures in, captions out: preprocessing, vocabulary, model, beam search, bundles, runtimes."""

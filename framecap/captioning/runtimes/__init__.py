@@ -1,0 +1,1 @@
+"""What executes a bundle: ONNX Runtime, PyTorch, or nothing at all."""

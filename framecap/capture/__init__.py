@@ -1,0 +1,1 @@
+"""Cameras and files in, frames in the store out."""

@@ -1,0 +1,289 @@
+"""The schema of config.yaml: flags, environment, file and defaults in, one frozen Config out.
+
+Order of precedence: a command's flag, then `FRAMECAP__SECTION__KEY` in the environment, then config.yaml, then the default
+here. Unknown keys, wrong types and YAML tags are refused with the key's name and what is allowed (ConfigError, exit 2).
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from framecap.errors import ConfigError
+from framecap.telemetry import mask
+
+ENVIRONMENT_PREFIX = "FRAMECAP__"
+MAX_CONFIG_BYTES = 1 << 20
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class StoreConfig(_Section):
+    """Where frames and sidecars live."""
+
+    frames: str = Field("./frames", min_length=1, description="directory, or the mount point of a bucket")
+    sidecars: str | None = Field(None, description="directory for the sidecars; null: beside their frames")
+
+
+class CameraConfig(_Section):
+    """One camera of the capture daemon; what is null here is taken from the capture section."""
+
+    name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="null: made from the source")
+    source: str = Field(min_length=1, description="file, directory, pattern (img-%04d.jpg), camera number or stream address")
+    fps: float | None = Field(None, gt=0, le=1000)
+    every: int | None = Field(None, ge=1)
+
+
+class CaptureConfig(_Section):
+    """framecap capture."""
+
+    cameras: tuple[CameraConfig, ...] = ()
+    fps: float | None = Field(1.0, gt=0, le=1000, description="frames kept per second of the source; null: all, or every")
+    every: int | None = Field(None, ge=1, description="keep every n-th frame instead of fps")
+    start_time: str | None = Field(None, description="ISO 8601 time of a file's first frame; null: from the file")
+    jpeg_quality: int = Field(90, ge=1, le=100)
+    max_size: int | None = Field(None, ge=16, description="longest side in pixels of stored frames; null: as captured")
+    overflow: Literal["wait", "drop_oldest", "drop_newest"] = Field(
+        "wait", description="what happens when frames come faster than they can be stored"
+    )
+    queue: int = Field(32, ge=1, le=10_000, description="frames waiting to be stored, per camera")
+    open_timeout_seconds: PositiveSeconds = 10.0
+    read_timeout_seconds: PositiveSeconds = 10.0
+    stall_seconds: PositiveSeconds = Field(15.0, description="no frame for so long: the reader is killed and restarted")
+    frozen_seconds: Seconds = Field(60.0, description="the same picture for so long is reported as frozen; 0: never")
+    reconnect_min_seconds: PositiveSeconds = 1.0
+    reconnect_max_seconds: PositiveSeconds = 30.0
+
+
+class IngestConfig(_Section):
+    """Which frames are pending."""
+
+    scan_seconds: PositiveSeconds = Field(2.0, description="between two scans")
+    full_scan_seconds: PositiveSeconds = Field(600.0, description="between two scans of everything, not only of what is new")
+    look_back_seconds: Seconds = Field(3600.0, description="how far before the newest frame a scan still looks")
+    settle_seconds: Seconds = Field(10.0, description="an empty or truncated frame is failed when unchanged for so long")
+    hints: Literal["auto", "on", "off"] = Field("auto", description="file-system events; auto: on local disks only")
+
+
+class CaptioningConfig(_Section):
+    """The model and how its captions read."""
+
+    bundle: str = Field("default", min_length=1, description="default: the model in the box; else a bundle's folder")
+    runtime: Literal["auto", "onnx", "torch", "null"] = Field(
+        "auto", description="auto: torch where CUDA is, onnx elsewhere; null: no model, for tests of everything else"
+    )
+    threads: int = Field(0, ge=0, le=256, description="of inference; 0: as many as cores")
+    beam: int = Field(5, ge=1, le=32)
+    max_words: int = Field(24, ge=1, le=100)
+    length_penalty: float = Field(0.7, ge=0, le=5, description="scores are divided by words ** this")
+    block_ngrams: int = Field(3, ge=0, le=10, description="word groups of this length never repeat in a caption; 0: off")
+    alternatives: int = Field(2, ge=0, le=32, description="other captions kept in the sidecar")
+    capitalise: bool = True
+    full_stop: bool = True
+
+
+class NearDuplicatesConfig(_Section):
+    """Frames that look like their camera's last captioned one get its caption, without the model."""
+
+    enabled: bool = False
+    distance: int = Field(3, ge=0, le=64, description="bits in which the two 64-bit perceptual hashes may differ")
+    heartbeat_seconds: PositiveSeconds = Field(60.0, description="caption one at least so often all the same")
+
+
+class WorkerConfig(_Section):
+    """framecap work."""
+
+    decoders: int = Field(0, ge=0, le=64, description="decoder processes; 0: as many as cores")
+    decode_timeout_seconds: PositiveSeconds = 10.0
+    max_pixels: int = Field(100_000_000, ge=1, description="larger pictures are refused from their header")
+    max_bytes: int = Field(100_000_000, ge=1, description="larger files are refused")
+    batch_size: int = Field(16, ge=1, le=1024)
+    batch_wait_ms: float = Field(20.0, ge=0, le=10_000, description="how long a batch waits for more frames")
+    queue: int = Field(64, ge=1, le=10_000, description="frames between lease and commit")
+    attempts: int = Field(3, ge=1, le=100, description="tries of a frame before it is failed, where a retry can help")
+    grace_seconds: PositiveSeconds = Field(30.0, description="after SIGTERM, for what is in hand")
+    near_duplicates: NearDuplicatesConfig = NearDuplicatesConfig()
+
+
+class LogConfig(_Section):
+    """Log lines: for people on a terminal, JSON elsewhere."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "text", "json"] = "auto"
+
+
+class TrainConfig(_Section):
+    """python -m train fit."""
+
+    encoder: str = Field("efficientnet_lite0", description="efficientnet_lite0..2, or a torchvision or timm model's name")
+    size: int = Field(224, ge=32, le=1024, description="side of the pictures in pixels")
+    embedding: int = Field(384, ge=1, description="width of a word's vector")
+    hidden: int = Field(512, ge=1, description="width of the LSTM")
+    attention: int = Field(512, ge=1, description="width of the attention's inner layer")
+    memory: int | None = Field(512, ge=1, description="features are projected to this width once a frame; null: as they are")
+    dropout: float = Field(0.5, ge=0, lt=1)
+    batch_size: int = Field(64, ge=1)
+    epochs: int = Field(12, ge=1)
+    patience: int = Field(3, ge=1, description="epochs without a better CIDEr-D before it stops")
+    learning_rate: float = Field(5e-4, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    attention_penalty: float = Field(1.0, ge=0, description="weight of the doubly stochastic attention's term")
+    clip_norm: float = Field(5.0, gt=0)
+    seed: int = 1
+
+
+class Config(_Section):
+    """Everything; one section per room."""
+
+    store: StoreConfig = StoreConfig()
+    capture: CaptureConfig = CaptureConfig()
+    ingest: IngestConfig = IngestConfig()
+    captioning: CaptioningConfig = CaptioningConfig()
+    worker: WorkerConfig = WorkerConfig()
+    log: LogConfig = LogConfig()
+    train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="after")
+    def _one_way_of_sampling(self) -> Config:
+        names = [camera.name for camera in self.capture.cameras if camera.name]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"capture.cameras: two cameras are named {twice[0]!r}")
+        return self
+
+
+def load_config(
+    path: Path | None = None, flags: Mapping[str, Any] | None = None, environment: Mapping[str, str] = os.environ
+) -> Config:
+    """The resolved configuration.
+
+    `path` must exist when given; without it `config.yaml` of the working directory is used where there is one. `flags` maps
+    dotted keys (`store.frames`) to values; None means that the flag was not given. Raises ConfigError.
+    """
+    tree: dict[str, Any] = {}
+    origins: list[tuple[str, dict[str, Any]]] = []
+    file = path or Path("config.yaml")
+    if path is not None or file.is_file():
+        origins.append((str(file), _read_yaml(file)))
+    origins.append(("environment", _from_environment(environment)))
+    origins.append(("command line", _from_flags(flags or {})))
+    for origin, values in origins:
+        _refuse_unknown(values, Config, origin)
+        _merge(tree, values)
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from None
+
+
+def masked_yaml(config: Config) -> str:
+    """The configuration as YAML, credentials masked."""
+    return mask(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}): name another with --config") from None
+    if len(text) > MAX_CONFIG_BYTES:
+        raise ConfigError(f"{path}: {len(text)} bytes are no configuration (the limit is {MAX_CONFIG_BYTES})")
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {mask(_one_line(error))}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deeply") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: a mapping of sections is expected, such as 'store: {{frames: ./frames}}'")
+    return tree
+
+
+def _one_line(error: yaml.YAMLError) -> str:
+    """What and where, without the excerpt (it may hold a password)."""
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or "it cannot be read as text"
+    return f"line {mark.line + 1}: {problem}" if mark else problem
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, text in environment.items():
+        if name.startswith(ENVIRONMENT_PREFIX):
+            keys = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+            try:
+                value = yaml.safe_load(text)
+            except yaml.YAMLError as error:
+                raise ConfigError(f"{name}: not a valid value: {mask(_one_line(error))}") from None
+            _put(tree, keys, value, name)
+    return tree
+
+
+def _from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for dotted, value in flags.items():
+        if value is not None:
+            _put(tree, dotted.split("."), value, dotted)
+    return tree
+
+
+def _put(tree: dict[str, Any], keys: list[str], value: Any, name: str) -> None:
+    for key in keys[:-1]:
+        below = tree.setdefault(key, {})
+        if not isinstance(below, dict):
+            raise ConfigError(f"{name}: '{key}' has a value already, and no keys below it")
+        tree = below
+    tree[keys[-1]] = value
+
+
+def _merge(tree: dict[str, Any], values: Mapping[str, Any]) -> None:
+    for key, value in values.items():
+        if isinstance(value, dict) and isinstance(tree.get(key), dict):
+            _merge(tree[key], value)
+        elif value is not None or key not in tree or not isinstance(tree[key], dict):
+            tree[key] = value
+
+
+def _refuse_unknown(values: Mapping[str, Any], section: type[BaseModel], origin: str, path: str = "") -> None:
+    for key, value in values.items():
+        where = f"{path}{key}"
+        if key not in section.model_fields:
+            raise ConfigError(f"{origin}: unknown key '{where}'{_nearest(str(key), section, path)}")
+        annotation = section.model_fields[key].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            if value is None:
+                raise ConfigError(f"{origin}: '{where}' is empty: give it keys, or leave it out")
+            if isinstance(value, dict):
+                _refuse_unknown(value, annotation, origin, f"{where}.")
+
+
+def _nearest(key: str, section: type[BaseModel], path: str) -> str:
+    close = difflib.get_close_matches(key, section.model_fields, n=1)
+    if close:
+        return f": did you mean '{path}{close[0]}'?"
+    return f": allowed here are {', '.join(section.model_fields)}"
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors(include_url=False):
+        place = ".".join(str(part) for part in problem["loc"]) or "configuration"
+        got = problem.get("input")
+        shown = f", got {got!r}" if isinstance(got, (str, int, float, bool)) or got is None else ""
+        lines.append(mask(f"{place}: {problem['msg'].removeprefix('Value error, ')}{shown}"))
+    return "; ".join(lines)

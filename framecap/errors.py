@@ -1,0 +1,147 @@
+"""Every exception that framecap raises on purpose, in one tree.
+
+    FramecapError
+    ├── ConfigError            wrong use or configuration                      exit 2
+    ├── MissingError           something is missing on this machine            exit 3
+    ├── SourceError            a camera, stream or file
+    │   ├── SourceNotFound       no such file or device                        exit 2
+    │   ├── SourceUnreachable    the stream does not answer                    retry
+    │   ├── SourceRefused        the stream wants other credentials            retry, slowly
+    │   └── SourceStalled        reads hang or bring nothing new               retry
+    ├── StoreError             the place where frames and sidecars live
+    │   ├── StoreUnavailable     it is away, full or read-only                 retry
+    │   ├── FrameGone            the frame was deleted meanwhile
+    │   └── KeyRefused           a key that could leave the store, or no frame
+    ├── DecodeError            the bytes of one frame
+    │   ├── EmptyFrame           zero bytes                                    retry until settled
+    │   ├── TruncatedFrame       the end of the picture is missing             retry until settled
+    │   ├── UndecodableFrame     not a picture, or a broken one
+    │   ├── OversizedFrame       more pixels or bytes than allowed
+    │   ├── DecoderCrashed       the decoder died of it                        retry
+    │   └── DecoderTimeout       the decoder hung on it                        retry
+    ├── ModelError             bundle, runtime, captioner
+    │   ├── BundleError          a part is missing or does not fit             exit 2
+    │   ├── NonFiniteOutput      NaN or Inf came out of the model
+    │   └── DeviceMemoryError    the device has no memory left                 retry
+    └── SidecarError           bytes that are no valid sidecar
+
+`kind` is the word a sidecar's `error.kind` and the metrics carry; `retryable` says whether trying the same
+thing again can help; `exit_code` is what the command line ends with when the error reaches it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class FramecapError(Exception):
+    """The root: the message says what was wrong, where, and what to do."""
+
+    kind: ClassVar[str] = "error"
+    retryable: ClassVar[bool] = False
+    exit_code: ClassVar[int] = 1
+
+
+class ConfigError(FramecapError):
+    kind = "config"
+    exit_code = 2
+
+
+class MissingError(FramecapError):
+    kind = "missing"
+    exit_code = 3
+
+
+class SourceError(FramecapError):
+    kind = "source"
+
+
+class SourceNotFound(SourceError):
+    kind = "source_not_found"
+    exit_code = 2
+
+
+class SourceUnreachable(SourceError):
+    kind = "source_unreachable"
+    retryable = True
+
+
+class SourceRefused(SourceError):
+    kind = "source_refused"
+    retryable = True
+
+
+class SourceStalled(SourceError):
+    kind = "source_stalled"
+    retryable = True
+
+
+class StoreError(FramecapError):
+    kind = "store"
+
+
+class StoreUnavailable(StoreError):
+    kind = "store_unavailable"
+    retryable = True
+
+
+class FrameGone(StoreError):
+    kind = "gone"
+
+
+class KeyRefused(StoreError):
+    kind = "key_refused"
+
+
+class DecodeError(FramecapError):
+    kind = "decode"
+
+
+class EmptyFrame(DecodeError):
+    kind = "empty"
+    retryable = True
+
+
+class TruncatedFrame(DecodeError):
+    kind = "truncated"
+    retryable = True
+
+
+class UndecodableFrame(DecodeError):
+    kind = "undecodable"
+
+
+class OversizedFrame(DecodeError):
+    kind = "oversized"
+
+
+class DecoderCrashed(DecodeError):
+    kind = "decoder_crashed"
+    retryable = True
+
+
+class DecoderTimeout(DecodeError):
+    kind = "decoder_timeout"
+    retryable = True
+
+
+class ModelError(FramecapError):
+    kind = "model"
+
+
+class BundleError(ModelError):
+    kind = "bundle"
+    exit_code = 2
+
+
+class NonFiniteOutput(ModelError):
+    kind = "non_finite"
+
+
+class DeviceMemoryError(ModelError):
+    kind = "device_memory"
+    retryable = True
+
+
+class SidecarError(FramecapError):
+    kind = "sidecar"

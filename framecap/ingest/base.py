@@ -1,0 +1,63 @@
+"""What ingest is: it yields leases on pending frames and owns the set of those that are in hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from framecap.stores.base import Entry
+
+
+class Lease(Protocol):
+    """A pending frame in a worker's hand. Exactly one of `done` and `release` ends it."""
+
+    @property
+    def entry(self) -> Entry:
+        """The frame as it was last listed."""
+        ...
+
+    @property
+    def attempt(self) -> int:
+        """1 for the first time this frame is in a hand of this process, and so on; frames that settle do not count up."""
+        ...
+
+    def done(self) -> None:
+        """The frame has its sidecar (or is gone): it is not pending any more."""
+        ...
+
+    def release(self, delay: float, counts: bool = True) -> None:
+        """Give the frame back, to be leased again after `delay` seconds; `counts=False` leaves `attempt` as it is."""
+        ...
+
+    def extend(self) -> None:
+        """Still working on it (a queue's visibility time-out; nothing to do for a directory)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What is waiting: frames pending (in hand included), frames in hand, the oldest pending frame's time (Unix seconds)."""
+
+    pending: int
+    in_hand: int
+    oldest: float | None
+
+
+class Ingest(Protocol):
+    """Where leases come from. Safe to use from several threads."""
+
+    def start(self) -> None: ...
+
+    def lease(self, timeout: float) -> Lease | None:
+        """The next pending frame in key order within its camera, or None after `timeout` seconds without one."""
+        ...
+
+    def backlog(self) -> Backlog: ...
+
+    def exhausted(self) -> bool:
+        """Whether a whole scan has ended since the last frame appeared, and nothing is pending, settling or in hand."""
+        ...
+
+    def close(self) -> None:
+        """Stop looking; leases in hand stay valid."""
+        ...

@@ -1,0 +1,166 @@
+"""The sidecar: its schema (pydantic, and the JSON Schema made from it) and its codec between bytes and objects. No I/O.
+
+A sidecar is one JSON object in UTF-8. `schema_version` counts up when a reader must know; readers migrate older ones.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from framecap.errors import SidecarError
+
+SCHEMA_VERSION = 1
+MAX_SIDECAR_BYTES = 1 << 20  # a reader refuses more: no caption is that long
+
+Status = Literal["captioned", "duplicate", "skipped", "failed"]
+
+
+def _in_utc(at: datetime) -> datetime:
+    if at.tzinfo is None:
+        raise ValueError("a time needs a time zone")
+    return at.astimezone(UTC)
+
+
+Time = Annotated[datetime, AfterValidator(_in_utc)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+LogProbability = Annotated[float, Field(le=0.0, allow_inf_nan=False)]
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Milliseconds = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")  # a newer writer's additions are no reason to refuse
+
+
+class Frame(_Part):
+    """The picture that the sidecar is about. `width` and `height` in pixels, as shown (after EXIF rotation)."""
+
+    key: str
+    sha256: Sha256 | None = Field(None, description="of the frame's bytes; null when they could not be read")
+    size: int | None = Field(None, ge=0, description="bytes")
+    width: int | None = Field(None, gt=0)
+    height: int | None = Field(None, gt=0)
+    camera: str
+    captured_at: Time
+    sequence: int | None = Field(None, ge=0, description="number in the capture run; null for foreign frames")
+    position: float | None = Field(None, ge=0, description="seconds from the start of the source; null for live and foreign")
+
+
+class Token(_Part):
+    """One word of the caption, with the decoder's log-probability of it (natural logarithm)."""
+
+    text: str
+    log_probability: LogProbability
+
+
+class Alternative(_Part):
+    """Another caption that the beam search finished, with its confidence."""
+
+    caption: str
+    confidence: Probability
+
+
+class Failure(_Part):
+    """Why a frame has no caption: a kind from framecap/errors.py, a sentence, and how often it was tried."""
+
+    kind: str
+    message: str
+    attempts: int = Field(ge=1)
+
+
+class Model(_Part):
+    """What wrote the caption: the bundle's name and hash, and the runtime that executed it."""
+
+    name: str
+    bundle: Sha256
+    runtime: str
+
+
+class Timings(_Part):
+    """Where the time of this frame went, in milliseconds; `caption` is the whole batch's."""
+
+    read: Milliseconds
+    decode: Milliseconds
+    wait: Milliseconds = Field(description="from decoded to the start of its batch")
+    caption: Milliseconds
+    total: Milliseconds = Field(description="from lease to commit")
+
+
+class Worker(_Part):
+    """Who committed the sidecar."""
+
+    host: str
+    pid: int
+    version: str
+
+
+class Sidecar(_Part):
+    """One frame's commit record."""
+
+    schema_version: int = Field(SCHEMA_VERSION, ge=1)
+    status: Status
+    frame: Frame
+    caption: str | None = Field(None, min_length=1)
+    confidence: Probability | None = Field(None, description="exp(mean token log-probability)")
+    tokens: list[Token] = Field(default_factory=list)
+    alternatives: list[Alternative] = Field(default_factory=list)
+    truncated: bool = Field(False, description="no sentence ended within the length limit; this is the best part of one")
+    duplicate_of: str | None = Field(None, description="key of the earlier frame whose caption this is")
+    warnings: list[str] = Field(default_factory=list, description="what the decoder complained of")
+    error: Failure | None = None
+    model: Model | None = None
+    timings: Timings | None = None
+    worker: Worker
+    committed_at: Time
+
+    @model_validator(mode="after")
+    def _parts_fit_the_status(self) -> Self:
+        has_caption = None not in (self.caption, self.confidence, self.model)
+        if self.status in ("captioned", "duplicate") and not has_caption:
+            raise ValueError(f"a {self.status} sidecar needs caption, confidence and model")
+        if self.status in ("skipped", "failed") and self.caption is not None:
+            raise ValueError(f"a {self.status} sidecar has no caption")
+        if (self.status == "duplicate") != (self.duplicate_of is not None):
+            raise ValueError("duplicate_of belongs to a duplicate sidecar, and only there")
+        if (self.status == "failed") != (self.error is not None):
+            raise ValueError("error belongs to a failed sidecar, and only there")
+        return self
+
+
+def encode(sidecar: Sidecar) -> bytes:
+    """The sidecar as the bytes to commit: indented JSON, UTF-8, a final newline."""
+    return sidecar.model_dump_json(indent=1).encode() + b"\n"
+
+
+def decode(data: bytes, where: str = "sidecar") -> Sidecar:
+    """Bytes as a sidecar, an older schema migrated. Raises SidecarError, naming `where`, for torn, foreign or too new bytes."""
+    if len(data) > MAX_SIDECAR_BYTES:
+        raise SidecarError(f"{where}: {len(data)} bytes are no sidecar (the limit is {MAX_SIDECAR_BYTES})")
+    try:
+        return Sidecar.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the whole"
+        raise SidecarError(f"{where}: not a valid sidecar: {place}: {first['msg']}") from None
+
+
+def is_whole(data: bytes) -> bool:
+    """Whether bytes are a finished sidecar of any schema version (a JSON object with a status), not a torn one."""
+    try:
+        document = json.loads(data)
+    except ValueError:
+        return False
+    return isinstance(document, dict) and isinstance(document.get("status"), str)
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) that `framecap/sidecar.schema.json` holds."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"framecap/sidecar-{SCHEMA_VERSION}",
+        **Sidecar.model_json_schema(),
+    }

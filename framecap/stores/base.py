@@ -1,0 +1,98 @@
+"""What a store is: the place where frames and sidecars live, behind six operations that every kind of store keeps.
+
+`commit_sidecar` is the only place where "exactly once" is made. Every operation raises StoreUnavailable when the place is
+away, full or read-only (trying again later can help), and KeyRefused for a key that could leave the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One object of a listing: key below the root, size in bytes, modification time (Unix seconds), a change mark."""
+
+    key: str
+    size: int
+    modified: float
+    etag: str
+
+
+class Put(Enum):
+    STORED = "stored"
+    ALREADY_THERE = "already_there"
+
+
+class Commit(Enum):
+    COMMITTED = "committed"
+    ALREADY_THERE = "already_there"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of a store's probe: what was tried, whether it held, and what follows from it."""
+
+    what: str
+    ok: bool
+    meaning: str
+
+
+class Store(Protocol):
+    """Frames and sidecars below one root (sidecars may have a root of their own). Safe to use from several threads."""
+
+    @property
+    def address(self) -> str:
+        """The root as users write it, without credentials."""
+        ...
+
+    @property
+    def hints(self) -> bool:
+        """Whether file-system events tell of every change here (a local disk), or only scans do (mounts)."""
+        ...
+
+    def list(self, prefix: str = "", after: str = "") -> Iterator[Entry]:
+        """Frames and sidecars whose key starts with `prefix` and sorts after `after`, in the byte order of their keys.
+
+        A sidecar is listed under `sidecar_key(frame)`, wherever its root is. Hidden and unfinished names are left out, and
+        so are keys that `check_key` refuses (each is logged once).
+        """
+        ...
+
+    def stat(self, key: str) -> Entry:
+        """The entry of one frame. Raises FrameGone."""
+        ...
+
+    def read(self, key: str, limit: int) -> bytes:
+        """The bytes of a frame. Raises FrameGone, and OversizedFrame when there are more than `limit` bytes."""
+        ...
+
+    def put_frame(self, key: str, data: bytes) -> Put:
+        """Store a frame under a key that nothing has yet; what is there is never overwritten."""
+        ...
+
+    def commit_sidecar(self, key: str, data: bytes) -> Commit:
+        """Write the sidecar of frame `key`, once: durable and whole when this returns, ALREADY_THERE if another was first.
+
+        An existing sidecar of size 0 (a writer died) counts as absent.
+        """
+        ...
+
+    def read_sidecar(self, key: str) -> bytes | None:
+        """The bytes of the sidecar of frame `key`, or None."""
+        ...
+
+    def replace_sidecar(self, key: str, data: bytes, if_match: bytes) -> Commit:
+        """Put another sidecar in the place of the one whose bytes are `if_match`; ALREADY_THERE when it is another by now."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Delete a frame; no error when it is not there."""
+        ...
+
+    def probe(self) -> list[Finding]:
+        """Try what the promise rests on (write, exclusive create, rename, read back) and clean up."""
+        ...

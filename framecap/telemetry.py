@@ -1,0 +1,96 @@
+"""What every room may use to be seen from outside: log lines without credentials, and counters. Imports no other room."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from datetime import UTC, datetime
+from typing import TextIO
+
+from prometheus_client import Counter, Gauge, Histogram
+
+MASK = "***"
+
+# Credentials before the @ of an address. A password may hold @, : and /, so everything up to the last @ before white space
+# or a quote goes.
+_USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<secret>[^\s\"'<>]*)@")
+_PARAMETER = re.compile(
+    r"(?P<name>(?:pass(?:word|wd|phrase)?|pwd|secret|token|api[_-]?key|access[_-]?key(?:[_-]?id)?|auth|credential|signature|sig"
+    r"|x-amz-[a-z-]+)[\"']?\s*[=:]\s*)(?P<secret>\"[^\"]*\"|'[^']*'|[^\s&\"'<>,;]+)",
+    re.IGNORECASE,
+)
+
+
+def mask(text: str) -> str:
+    """The text without the credentials in it: user and password of addresses, and values of password-like parameters."""
+    text = _USERINFO.sub(lambda match: f"{match['scheme']}{MASK}@", text)
+    return _PARAMETER.sub(lambda match: f"{match['name']}{MASK}", text)
+
+
+frames_captured = Counter("framecap_frames_captured_total", "Frames that capture stored", ["camera"])
+frames_dropped = Counter("framecap_dropped_frames_total", "Frames that capture dropped", ["camera", "reason"])
+source_reconnects = Counter("framecap_source_reconnects_total", "Times a source was opened again", ["camera"])
+frames_committed = Counter("framecap_frames_total", "Sidecars committed", ["status"])
+stage_seconds = Histogram("framecap_stage_duration_seconds", "Time a frame (or batch) spends in a stage", ["stage"])
+pending_frames = Gauge("framecap_pending_frames", "Frames without a sidecar that the worker knows of")
+store_errors = Counter("framecap_store_errors_total", "Store operations that failed", ["operation"])
+
+
+_PLAIN_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, whatever `extra` holds, the traceback; all of it masked."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": mask(record.getMessage()),
+        }
+        for name, value in vars(record).items():
+            if name not in _PLAIN_RECORD:
+                line[name] = mask(value) if isinstance(value, str) else value
+        if record.exc_info:
+            line["traceback"] = mask(self.formatException(record.exc_info))
+        return json.dumps(line, ensure_ascii=False, default=lambda value: mask(str(value)))
+
+
+class TextLines(logging.Formatter):
+    """A line for people, masked; control characters of the message are escaped, so that no name can fake a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = mask(record.getMessage())
+        message = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+        line = f"{record.levelname.lower()}: {message}"
+        if record.exc_info:
+            line += "\n" + mask(self.formatException(record.exc_info))
+        return line
+
+
+class _ThroughTqdm(logging.StreamHandler[TextIO]):
+    """Writes above a progress bar where there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        try:
+            tqdm.write(self.format(record), file=self.stream)
+        except (OSError, ValueError):  # the reader of our output has gone: no reason to stop working
+            self.handleError(record)
+
+
+def set_up_logging(level: str, style: str = "auto", stream: TextIO | None = None) -> None:
+    """Send the framecap loggers to `stream` (standard error), as `text`, `json`, or by what the stream is (`auto`)."""
+    stream = stream or sys.stderr
+    if style == "auto":
+        style = "text" if stream.isatty() else "json"
+    handler = _ThroughTqdm(stream)
+    handler.setFormatter(TextLines() if style == "text" else JsonLines())
+    root = logging.getLogger("framecap")
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    root.propagate = False

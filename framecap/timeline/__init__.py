@@ -1,0 +1,1 @@
+"""Sidecars in, things to read out."""
