@@ -8,6 +8,7 @@ Keys from elsewhere (foreign keys) are taken as they are.
 from __future__ import annotations
 
 import re
+import struct
 import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -134,3 +135,24 @@ def _problem(key: str) -> str | None:
     if not is_frame_key(key):
         return f"not a frame: frames end in {', '.join(FRAME_SUFFIXES)} and are not hidden"
     return None
+
+
+# A frame of a video says where in it it was taken: a JPEG comment segment (COM, ITU-T T.81 B.2.4.5) right after the start
+# of the image holds `framecap position=<seconds>`, and goes wherever the frame goes.
+_COMMENT = b"\xff\xfe"
+_START_OF_IMAGE = b"\xff\xd8"
+_POSITION = re.compile(rb"framecap position=(\d{1,9}(?:\.\d{1,9})?)")
+
+
+def embed_position(jpeg: bytes, position: float) -> bytes:
+    """The JPEG with its position in the source (seconds from its start) in a comment segment."""
+    text = b"framecap position=%.6f" % position
+    return _START_OF_IMAGE + _COMMENT + struct.pack(">H", len(text) + 2) + text + jpeg[2:]
+
+
+def read_position(data: bytes) -> float | None:
+    """The position in the source that `embed_position` put there, or None."""
+    if not data.startswith(_START_OF_IMAGE + _COMMENT):
+        return None
+    match = _POSITION.fullmatch(data[6 : 4 + int.from_bytes(data[4:6])])
+    return float(match[1]) if match else None

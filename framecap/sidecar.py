@@ -137,7 +137,7 @@ def encode(sidecar: Sidecar) -> bytes:
 
 
 def decode(data: bytes, where: str = "sidecar") -> Sidecar:
-    """Bytes as a sidecar, an older schema migrated. Raises SidecarError, naming `where`, for torn, foreign or too new bytes."""
+    """Bytes as a sidecar, of this schema or an older one. Raises SidecarError, naming `where`, for others."""
     if len(data) > MAX_SIDECAR_BYTES:
         raise SidecarError(f"{where}: {len(data)} bytes are no sidecar (the limit is {MAX_SIDECAR_BYTES})")
     try:

@@ -86,7 +86,7 @@ class Store(Protocol):
         ...
 
     def replace_sidecar(self, key: str, data: bytes, if_match: bytes) -> Commit:
-        """Put another sidecar in the place of the one whose bytes are `if_match`; ALREADY_THERE when it is another by now."""
+        """Put another sidecar in place of the one whose bytes are `if_match`; ALREADY_THERE when it is another by now."""
         ...
 
     def delete(self, key: str) -> None:
