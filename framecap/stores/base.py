@@ -93,6 +93,6 @@ class Store(Protocol):
         """Delete a frame; no error when it is not there."""
         ...
 
-    def probe(self) -> list[Finding]:
+    def probe(self) -> tuple[Finding, ...]:
         """Try what the promise rests on (write, exclusive create, rename, read back) and clean up."""
         ...
