@@ -8,39 +8,64 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime, time
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from framecap.errors import ConfigError
-from framecap.telemetry import mask
+from framecap.telemetry import mask, mask_all
 
 ENVIRONMENT_PREFIX = "FRAMECAP__"
 MAX_CONFIG_BYTES = 1 << 20
 
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0)]
+PositiveSeconds = Annotated[float, Field(gt=0)]
+
+
+def _whole_number_as_text(value: object) -> object:
+    """`source: 0` and `frames: 2026` are what they look like, though YAML reads numbers."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _iso_time(value: object) -> object:
+    """A time as ISO 8601 text (YAML reads an unquoted one as a time of its own); without a zone it is UTC."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError("an ISO 8601 time is expected, such as 2026-11-22T10:00:00Z") from None
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime.combine(value, time())
+    if isinstance(value, datetime):
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat()
+    return value
+
+
+Text = Annotated[str, BeforeValidator(_whole_number_as_text), Field(min_length=1)]
+IsoTime = Annotated[str, BeforeValidator(_iso_time)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, strict=True, allow_inf_nan=False)
 
 
 class StoreConfig(_Section):
     """Where frames and sidecars live."""
 
-    frames: str = Field("./frames", min_length=1, description="directory, or the mount point of a bucket")
-    sidecars: str | None = Field(None, description="directory for the sidecars; null: beside their frames")
+    frames: Text = Field("./frames", description="directory, or the mount point of a bucket")
+    sidecars: Text | None = Field(None, description="directory for the sidecars; null: beside their frames")
 
 
 class CameraConfig(_Section):
     """One camera of the capture daemon; what is null here is taken from the capture section."""
 
     name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="null: made from the source")
-    source: str = Field(min_length=1, description="file, directory, pattern (img-%04d.jpg), camera number or stream address")
+    source: Text = Field(description="file, directory, pattern (img-%04d.jpg), camera number or stream address")
     fps: float | None = Field(None, gt=0, le=1000)
     every: int | None = Field(None, ge=1)
 
@@ -48,10 +73,10 @@ class CameraConfig(_Section):
 class CaptureConfig(_Section):
     """framecap capture."""
 
-    cameras: tuple[CameraConfig, ...] = ()
+    cameras: tuple[CameraConfig, ...] = Field((), strict=False, description="what to capture, when no source is given")
     fps: float | None = Field(1.0, gt=0, le=1000, description="frames kept per second of the source; null: all, or every")
     every: int | None = Field(None, ge=1, description="keep every n-th frame instead of fps")
-    start_time: str | None = Field(None, description="ISO 8601 time of a file's first frame; null: from the file")
+    start_time: IsoTime | None = Field(None, description="ISO 8601 time of a file's first frame; null: from the file")
     jpeg_quality: int = Field(90, ge=1, le=100)
     max_size: int | None = Field(None, ge=16, description="longest side in pixels of stored frames; null: as captured")
     overflow: Literal["wait", "drop_oldest", "drop_newest"] = Field(
@@ -79,7 +104,7 @@ class IngestConfig(_Section):
 class CaptioningConfig(_Section):
     """The model and how its captions read."""
 
-    bundle: str = Field("default", min_length=1, description="default: the model in the box; else a bundle's folder")
+    bundle: Text = Field("default", description="default: the model in the box; else a bundle's folder")
     runtime: Literal["auto", "onnx", "torch", "null"] = Field(
         "auto", description="auto: torch where CUDA is, onnx elsewhere; null: no model, for tests of everything else"
     )
@@ -190,7 +215,8 @@ def load_config(
 
 def masked_yaml(config: Config) -> str:
     """The configuration as YAML, credentials masked."""
-    return mask(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+    masked = mask_all(config.model_dump(mode="json"))
+    return yaml.safe_dump(masked, sort_keys=False, allow_unicode=True, width=1000)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -200,12 +226,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}): name another with --config") from None
     if len(text) > MAX_CONFIG_BYTES:
         raise ConfigError(f"{path}: {len(text)} bytes are no configuration (the limit is {MAX_CONFIG_BYTES})")
-    try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {mask(_one_line(error))}") from None
-    except RecursionError:
-        raise ConfigError(f"{path}: nested too deeply") from None
+    tree = _plain_yaml(text, str(path))
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -213,10 +234,41 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return tree
 
 
+class _PlainLoader(yaml.SafeLoader):
+    """YAML as a configuration needs it: no tags, no anchors (which can make a small file huge), no key twice."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise yaml.composer.ComposerError(None, None, "anchors and aliases are not used here", event.start_mark)
+        if getattr(event, "tag", None):
+            raise yaml.composer.ComposerError(None, None, "tags (!...) are not used here", event.start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen if isinstance(key, yaml.ScalarNode) else True:
+                raise yaml.constructor.ConstructorError(None, None, "a key twice, or no plain key", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _plain_yaml(text: str | bytes, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_PlainLoader)  # noqa: S506 - it is a SafeLoader
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where}: not valid YAML: {_one_line(error)}") from None
+    except ValueError:  # 2026-02-30, or a number of ten thousand digits
+        raise ConfigError(f"{where}: not valid YAML: a date or number in it does not exist") from None
+    except RecursionError:
+        raise ConfigError(f"{where}: nested too deeply") from None
+
+
 def _one_line(error: yaml.YAMLError) -> str:
-    """What and where, without the excerpt (it may hold a password)."""
+    """What and where, without the excerpt and the values (they may hold a password)."""
     mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or "it cannot be read as text"
+    problem = mask(getattr(error, "problem", None) or "it cannot be read as text")
     return f"line {mark.line + 1}: {problem}" if mark else problem
 
 
@@ -225,11 +277,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     for name, text in environment.items():
         if name.startswith(ENVIRONMENT_PREFIX):
             keys = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
-            try:
-                value = yaml.safe_load(text)
-            except yaml.YAMLError as error:
-                raise ConfigError(f"{name}: not a valid value: {mask(_one_line(error))}") from None
-            _put(tree, keys, value, name)
+            _put(tree, keys, _plain_yaml(text, name), name)
     return tree
 
 
@@ -262,27 +310,60 @@ def _refuse_unknown(values: Mapping[str, Any], section: type[BaseModel], origin:
     for key, value in values.items():
         where = f"{path}{key}"
         if key not in section.model_fields:
-            raise ConfigError(f"{origin}: unknown key '{where}'{_nearest(str(key), section, path)}")
-        annotation = section.model_fields[key].annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            if value is None:
-                raise ConfigError(f"{origin}: '{where}' is empty: give it keys, or leave it out")
-            if isinstance(value, dict):
-                _refuse_unknown(value, annotation, origin, f"{where}.")
+            raise ConfigError(mask(f"{origin}: unknown key {where!r}{_nearest(str(key), section, path)}"))
+        below = _section_of(section.model_fields[key].annotation)
+        if below is None:
+            continue
+        if value is None:
+            raise ConfigError(f"{origin}: '{where}' is empty: give it keys, or leave it out")
+        for place, item in _items(value, where):
+            _refuse_unknown(item, below, origin, f"{place}.")
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    """The model of a section, or of the items of a list of sections."""
+    for kind in (annotation, *get_args(annotation)):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None
+
+
+def _items(value: Any, where: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The mappings of a section (itself) or of a list of sections; what is neither is left to validation."""
+    if isinstance(value, dict):
+        yield where, value
+    elif isinstance(value, (list, tuple)):
+        for number, item in enumerate(value):
+            if isinstance(item, dict):
+                yield f"{where}.{number}", item
 
 
 def _nearest(key: str, section: type[BaseModel], path: str) -> str:
-    close = difflib.get_close_matches(key, section.model_fields, n=1)
+    close = difflib.get_close_matches(key.lower(), section.model_fields, n=1)
     if close:
         return f": did you mean '{path}{close[0]}'?"
     return f": allowed here are {', '.join(section.model_fields)}"
 
 
+_EXPECTED = {  # pydantic's words for Python programmers, in the words of a YAML file
+    "tuple_type": "a list is expected",
+    "model_type": "keys and values are expected",
+    "model_attributes_type": "keys and values are expected",
+    "float_type": "a number is expected",
+    "int_type": "a whole number is expected",
+    "string_type": "text is expected (in quotes, if it looks like something else)",
+    "bool_type": "true or false is expected",
+    "missing": "it is needed",
+}
+
+
 def _explain(error: ValidationError) -> str:
-    lines = []
-    for problem in error.errors(include_url=False):
-        place = ".".join(str(part) for part in problem["loc"]) or "configuration"
-        got = problem.get("input")
-        shown = f", got {got!r}" if isinstance(got, (str, int, float, bool)) or got is None else ""
-        lines.append(mask(f"{place}: {problem['msg'].removeprefix('Value error, ')}{shown}"))
-    return "; ".join(lines)
+    return "; ".join(mask(_explain_one(problem)) for problem in error.errors(include_url=False))
+
+
+def _explain_one(problem: ErrorDetails) -> str:
+    place = ".".join(str(part) for part in problem["loc"]) or "configuration"
+    expected = _EXPECTED.get(problem["type"], problem["msg"].removeprefix("Value error, "))
+    got = problem.get("input")
+    shown = f", got {got!r}" if problem["type"] != "missing" and isinstance(got, (str, int, float)) else ""
+    return f"{place}: {expected}{shown}"

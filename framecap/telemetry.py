@@ -6,27 +6,49 @@ import json
 import logging
 import re
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import Any, TextIO
 
 from prometheus_client import Counter, Gauge, Histogram
 
 MASK = "***"
 
-# Credentials before the @ of an address. A password may hold @, : and /, so everything up to the last @ before white space
-# or a quote goes.
-_USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<secret>[^\s\"'<>]*)@")
+# Credentials before the @ of an address. A password may hold anything, @ : / and quotes too, so everything up to the last @
+# before white space goes; and where a password holds a space, everything up to the last @ before the next address.
+_USERINFO = re.compile(r"(?P<head>\b[a-z][a-z0-9+.-]{0,20}://)\S*@", re.IGNORECASE)
+_USERINFO_WITH_SPACES = re.compile(
+    r"(?P<head>\b[a-z][a-z0-9+.-]{0,20}://)(?!\*\*\*@)[^\s/@:]*:(?:(?!\b[a-z][a-z0-9+.-]{0,20}://).)*@", re.IGNORECASE
+)
+# user:password@host without a scheme: no address, but somebody may type it.
+_BARE_USERINFO = re.compile(r"\b[\w.%+-]{1,64}:(?!//)\S+@(?=[\w.-]+[:/])")
 _PARAMETER = re.compile(
-    r"(?P<name>(?:pass(?:word|wd|phrase)?|pwd|secret|token|api[_-]?key|access[_-]?key(?:[_-]?id)?|auth|credential|signature|sig"
-    r"|x-amz-[a-z-]+)[\"']?\s*[=:]\s*)(?P<secret>\"[^\"]*\"|'[^']*'|[^\s&\"'<>,;]+)",
+    r"(?P<head>(?:pass(?:word|wd|phrase)?|pwd|secret|token|api[_-]?key|access[_-]?key(?:[_-]?id)?|auth(?:orization)?|credential"
+    r"|signature|sig|x-amz-[a-z-]+)[\"']?\s*[=:]\s*)(?:(?:bearer|basic|digest)\s+)?(?:\"[^\"\n]*\"|'[^'\n]*')?[^\s&]*",
     re.IGNORECASE,
 )
 
 
 def mask(text: str) -> str:
-    """The text without the credentials in it: user and password of addresses, and values of password-like parameters."""
-    text = _USERINFO.sub(lambda match: f"{match['scheme']}{MASK}@", text)
-    return _PARAMETER.sub(lambda match: f"{match['name']}{MASK}", text)
+    """The text without the credentials in it: user and password of addresses, and values of password-like parameters.
+
+    It rather hides too much than too little: what stands between an address and a later @ may go with the password.
+    """
+    text = _USERINFO.sub(rf"\g<head>{MASK}@", text)
+    text = _USERINFO_WITH_SPACES.sub(rf"\g<head>{MASK}@", text)
+    text = _BARE_USERINFO.sub(f"{MASK}@", text)
+    return _PARAMETER.sub(rf"\g<head>{MASK}", text)
+
+
+def mask_all(value: Any) -> Any:
+    """A value of JSON kinds (or anything else, as text) with every text in it masked."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, Mapping):
+        return {mask(str(key)): mask_all(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [mask_all(item) for item in value]
+    return mask(str(value))
 
 
 frames_captured = Counter("framecap_frames_captured_total", "Frames that capture stored", ["camera"])
@@ -53,10 +75,10 @@ class JsonLines(logging.Formatter):
         }
         for name, value in vars(record).items():
             if name not in _PLAIN_RECORD:
-                line[name] = mask(value) if isinstance(value, str) else value
+                line[name] = mask_all(value)
         if record.exc_info:
             line["traceback"] = mask(self.formatException(record.exc_info))
-        return json.dumps(line, ensure_ascii=False, default=lambda value: mask(str(value)))
+        return json.dumps(line, ensure_ascii=False)
 
 
 class TextLines(logging.Formatter):
