@@ -238,7 +238,7 @@ class _PlainLoader(yaml.SafeLoader):
     """YAML as a configuration needs it: no tags, no anchors (which can make a small file huge), no key twice."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise yaml.composer.ComposerError(None, None, "anchors and aliases are not used here", event.start_mark)
         if getattr(event, "tag", None):
@@ -342,7 +342,18 @@ def _nearest(key: str, section: type[BaseModel], path: str) -> str:
     close = difflib.get_close_matches(key.lower(), section.model_fields, n=1)
     if close:
         return f": did you mean '{path}{close[0]}'?"
+    elsewhere = [dotted for dotted in _dotted_keys(Config) if dotted.rpartition(".")[2] == key.lower()]
+    if elsewhere:
+        return f": did you mean '{elsewhere[0]}'?"
     return f": allowed here are {', '.join(section.model_fields)}"
+
+
+def _dotted_keys(section: type[BaseModel], path: str = "") -> Iterator[str]:
+    for key, field in section.model_fields.items():
+        yield f"{path}{key}"
+        below = _section_of(field.annotation)
+        if below is not None:
+            yield from _dotted_keys(below, f"{path}{key}.")
 
 
 _EXPECTED = {  # pydantic's words for Python programmers, in the words of a YAML file
