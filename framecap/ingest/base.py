@@ -21,6 +21,20 @@ class Lease(Protocol):
         """1 for the first time this frame is in a hand of this process, and so on; frames that settle do not count up."""
         ...
 
+    @property
+    def torn(self) -> bytes | None:
+        """None, or the bytes of a torn sidecar that a dead writer left: then the worker commits with
+        `store.replace_sidecar(key, data, if_match=torn)` instead of `commit_sidecar`."""
+        ...
+
+    def settles_in(self) -> float:
+        """Look at the frame again: seconds until it counts as settled (unchanged for `settle_seconds`), 0.0 when it does.
+
+        For empty and truncated frames: `failed` when 0.0, else `release(settles_in, counts=False)`; a change or a hint
+        leases it earlier. Raises FrameGone and StoreUnavailable.
+        """
+        ...
+
     def done(self) -> None:
         """The frame has its sidecar (or is gone): it is not pending any more."""
         ...

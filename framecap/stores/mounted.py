@@ -1,0 +1,103 @@
+"""A mounted directory (a bucket through FUSE, NFS, ...): a file is written once, under its final name, never renamed."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import suppress
+
+from framecap.errors import StoreError
+from framecap.stores.base import Finding
+from framecap.stores.tree import Tree, write_all
+
+_PROBE = ".framecap-probe.tmp"
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class MountedTree(Tree):
+    """One exclusive create, write, fsync, close: an object appears at close, and fsync is what reports that it could not.
+
+    Exclusive create binds the writers of this machine; on s3fs it does not bind two machines.
+    """
+
+    def etag(self, status: os.stat_result) -> str:
+        return f"{status.st_mtime_ns:x}-{status.st_size:x}"  # inode numbers change between two looks at a mount
+
+    def create(self, path: str, data: bytes) -> bool:
+        with self.parent(path, "write", create=True) as place:
+            if place is None:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+            folder, name = place
+            try:
+                _write_new(folder, name, data)
+            except FileExistsError:
+                if os.stat(name, dir_fd=folder, follow_symlinks=False).st_size > 0:
+                    return False
+                _write_again(folder, name, data)
+            return True
+
+    def replace(self, path: str, data: bytes, if_match: bytes) -> bool:
+        with self.parent(path, "write") as place:
+            if place is None:
+                return False
+            folder, name = place
+            if self._read_at(folder, name, path, max(len(if_match), 1) + (1 << 20)) != if_match:
+                return False
+            _write_again(folder, name, data)
+            return True
+
+    def probe(self) -> tuple[Finding, ...]:
+        try:
+            with self.parent(_PROBE, "write") as place:
+                assert place is not None, "the root is the parent of its own names"
+                return self._probe_in(place[0])
+        except StoreError as error:
+            return (Finding("write a file", False, str(error)),)
+
+    def _probe_in(self, folder: int) -> tuple[Finding, ...]:
+        with suppress(FileNotFoundError):
+            os.unlink(_PROBE, dir_fd=folder)
+        try:
+            _write_new(folder, _PROBE, b"first")
+            again = True
+            try:
+                _write_new(folder, _PROBE, b"second")
+            except FileExistsError:
+                again = False
+            whole = self._read_at(folder, _PROBE, _PROBE, 100) == b"first"
+        finally:
+            with suppress(OSError):
+                os.unlink(_PROBE, dir_fd=folder)
+        return (
+            Finding("write a file and read it back", whole, "sidecars are written once, under their final name"),
+            Finding(
+                "refuse to create it again",
+                not again,
+                "no frame is committed twice from this machine; give workers on other machines shards or a queue",
+            ),
+        )
+
+
+def _write_new(folder: int, name: str, data: bytes) -> None:
+    file = os.open(name, _NEW, 0o666, dir_fd=folder)
+    try:
+        try:
+            write_all(file, data)
+            os.fsync(file)
+        except OSError:
+            with suppress(OSError):  # an empty file counts as absent, should the unlink below fail
+                os.ftruncate(file, 0)
+            raise
+        finally:
+            os.close(file)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(name, dir_fd=folder)
+        raise
+
+
+def _write_again(folder: int, name: str, data: bytes) -> None:
+    """In place of a file that counts as absent. A death in between leaves no file: the frame is pending again."""
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder)
+    _write_new(folder, name, data)

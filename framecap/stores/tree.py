@@ -1,0 +1,297 @@
+"""A directory in, a tree of keys out: sorted listing, reading and opening that never leave the root."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+import stat
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from framecap.errors import KeyRefused, OversizedFrame, StoreUnavailable
+from framecap.frames import FRAME_SUFFIXES, MAX_NAME_BYTES, SIDECAR_SUFFIX, check_key, frame_key_of
+from framecap.stores.base import Entry, Finding
+from framecap.stores.faults import guarded, unavailable
+from framecap.stores.mounts import file_system_of
+from framecap.telemetry import mask
+
+logger = logging.getLogger(__name__)
+
+LISTED_SUFFIXES = FRAME_SUFFIXES + tuple(suffix + SIDECAR_SUFFIX for suffix in FRAME_SUFFIXES)
+TEMPORARY = re.compile(r"\.framecap-[0-9a-f]+-\d+\.tmp")  # what a writer of ours leaves behind when it dies
+DEAD_AFTER = 3600.0  # seconds: no writer of ours takes that long over one file
+MAX_REMEMBERED_REFUSALS = 1000
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._ -]{0,199}")
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Tree(ABC):
+    """The files below one root, read and listed; how a file comes to be is each kind's own."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._file_system = file_system_of(root)
+        self._device = root.stat().st_dev
+        self._refused: set[int] = set()
+
+    @abstractmethod
+    def create(self, path: str, data: bytes) -> bool:
+        """Write a file, whole and durable; False when something is there already (an empty file counts as nothing)."""
+
+    @abstractmethod
+    def replace(self, path: str, data: bytes, if_match: bytes) -> bool:
+        """Write a file in place of the one that holds `if_match`; False when it holds something else by now."""
+
+    @abstractmethod
+    def probe(self) -> tuple[Finding, ...]:
+        """Try what `create` rests on, and clean up."""
+
+    @abstractmethod
+    def etag(self, status: os.stat_result) -> str:
+        """A mark that changes when the file does."""
+
+    def stat(self, path: str) -> Entry | None:
+        """One file's entry; None when there is no such regular file."""
+        with self.parent(path, "stat") as place:
+            if place is None:
+                return None
+            folder, name = place
+            try:
+                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            except FileNotFoundError:
+                return None
+            return self._entry(path, status) if stat.S_ISREG(status.st_mode) else None
+
+    def read(self, path: str, limit: int) -> bytes | None:
+        """One file's bytes; None when it is not there. Raises OversizedFrame above `limit` bytes."""
+        with self.parent(path, "read") as place:
+            if place is None:
+                return None
+            return self._read_at(*place, path, limit)
+
+    def delete(self, path: str) -> None:
+        with self.parent(path, "delete") as place, suppress(FileNotFoundError):
+            if place is not None:
+                os.unlink(place[1], dir_fd=place[0])
+
+    def entries(self, prefix: str = "", after: str = "") -> Iterator[Entry]:
+        """Frames and sidecars in the byte order of their keys: whose key starts with `prefix` and sorts after `after`."""
+        base = prefix.rpartition("/")[0]
+        start = f"{base}/" if base else ""
+        levels: list[tuple[str, int, list[str]]] = []  # folder's key, its descriptor, its names, the next one last
+        try:
+            with guarded("list", str(self.root)):
+                top = self._descend(base.split("/") if base else [], create=False)
+                if top is not None:
+                    levels.append((start, top, self._names(top, start, prefix, after)))
+            while levels:
+                key, folder, names = levels[-1]
+                if not names:
+                    os.close(levels.pop()[1])
+                    continue
+                with guarded("list", str(self.root / key)):
+                    name = names.pop()
+                    entry = self._listed(levels, key, folder, name, prefix, after)
+                if entry is not None:
+                    yield entry
+        finally:
+            for _, folder, _ in levels:
+                os.close(folder)
+
+    def _listed(
+        self, levels: list[tuple[str, int, list[str]]], key: str, folder: int, name: str, prefix: str, after: str
+    ) -> Entry | None:
+        """The entry of a listed file; None for a folder, whose names become the next level, and for what has gone."""
+        try:
+            if not name.endswith("/"):
+                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                return self._entry(key + name, status) if stat.S_ISREG(status.st_mode) else None
+            below = os.open(name[:-1], _FOLDER, dir_fd=folder)
+        except (FileNotFoundError, NotADirectoryError):  # it has gone since
+            return None
+        except PermissionError:
+            if not name.endswith("/"):
+                raise
+            self._refuse(key + name, "no right to read this folder: frames in it are not seen")
+            return None
+        try:
+            names = self._names(below, key + name, prefix, after)
+        except BaseException:
+            os.close(below)
+            raise
+        levels.append((key + name, below, names))
+        return None
+
+    def _names(self, folder: int, key: str, prefix: str, after: str) -> list[str]:
+        """A folder's names that are wanted, folders with a final `/`, in falling order (S3's order, read from the end)."""
+        prefix = prefix[len(key) :]
+        after = after[len(key) :] if after.startswith(key) else ""
+        names = []
+        with os.scandir(folder) as found:
+            for item in found:
+                name = item.name
+                if name[0] == ".":
+                    if TEMPORARY.fullmatch(name):
+                        _remove_dead(folder, name)
+                    continue
+                if item.is_dir(follow_symlinks=False):
+                    name += "/"
+                    if not (name.startswith(prefix) or prefix.startswith(name)):
+                        continue
+                    if name <= after and not after.startswith(name):
+                        continue
+                elif name <= after or not name.startswith(prefix) or not name.lower().endswith(LISTED_SUFFIXES):
+                    continue
+                if item.is_symlink():
+                    self._refuse(key + name, "a symbolic link: links are not followed, move or mount what it points to")
+                elif self._is_acceptable(key, name):
+                    names.append(name)
+        names.sort(reverse=True)
+        return names
+
+    def _is_acceptable(self, folder: str, name: str) -> bool:
+        if _PLAIN_NAME.fullmatch(name.removesuffix("/")) and len(folder) + len(name) < MAX_NAME_BYTES:
+            return True
+        key = folder + name
+        try:
+            check_key(f"{key}0{FRAME_SUFFIXES[0]}" if key.endswith("/") else frame_key_of(key) or key)
+        except KeyRefused as error:
+            self._refuse(key, str(error))
+            return False
+        return True
+
+    def _refuse(self, key: str, reason: str) -> None:
+        """Say once why a key is left out."""
+        mark = hash(key)
+        if mark in self._refused or len(self._refused) > MAX_REMEMBERED_REFUSALS:
+            return
+        self._refused.add(mark)
+        if len(self._refused) > MAX_REMEMBERED_REFUSALS:
+            logger.warning("more than %d names are left out: no more of them are logged", MAX_REMEMBERED_REFUSALS)
+        else:
+            logger.warning("left out: %s: %s", mask(ascii(key[:200])), reason)
+
+    def _entry(self, key: str, status: os.stat_result) -> Entry:
+        return Entry(key, status.st_size, status.st_mtime, self.etag(status))
+
+    @contextmanager
+    def parent(self, path: str, operation: str, create: bool = False) -> Iterator[tuple[int, str] | None]:
+        """The folder of `path` as an open descriptor, and the name in it; None when there is no such folder.
+
+        No symbolic link below the root is followed. OSError of the block becomes StoreUnavailable.
+        """
+        *folders, name = path.split("/")
+        with guarded(operation, str(self.root / path)):
+            folder = self._descend(folders, create)
+            if folder is None:
+                yield None
+                return
+            try:
+                yield folder, name
+            finally:
+                os.close(folder)
+
+    def _descend(self, folders: list[str], create: bool) -> int | None:
+        here = self._open_root()
+        try:
+            for part in folders:
+                below = self._open_folder(here, part, create)
+                os.close(here)
+                here = below
+        except FileNotFoundError:
+            os.close(here)
+            return None
+        except NotADirectoryError:
+            os.close(here)
+            raise KeyRefused(f"{'/'.join(folders)[:200]!a}: one of its folders is a file or a symbolic link") from None
+        except BaseException:
+            os.close(here)
+            raise
+        return here
+
+    def _open_folder(self, above: int, name: str, create: bool) -> int:
+        try:
+            return os.open(name, _FOLDER, dir_fd=above)
+        except FileNotFoundError:
+            if not create:
+                raise
+        with suppress(FileExistsError):
+            os.mkdir(name, dir_fd=above)
+            sync_folder(above)
+        return os.open(name, _FOLDER, dir_fd=above)
+
+    def _open_root(self) -> int:
+        """The root; raises StoreUnavailable when what was mounted there is not there now: nothing may go below a mount."""
+        try:
+            root = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise unavailable(error, "open", str(self.root)) from error
+        device = os.fstat(root).st_dev
+        if device != self._device:
+            now = file_system_of(self.root)
+            if now != self._file_system:
+                os.close(root)
+                raise StoreUnavailable(
+                    f"{mask(str(self.root))!r} was on {self._file_system.type} mounted at {self._file_system.mount_point!r} "
+                    f"and is on {now.type} now: mount it again"
+                )
+            self._device = device
+        return root
+
+    def _read_at(self, folder: int, name: str, path: str, limit: int) -> bytes | None:
+        try:
+            file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise KeyRefused(f"{path[:200]!a}: a symbolic link: links are not followed") from None
+            raise
+        try:
+            status = os.fstat(file)
+            if not stat.S_ISREG(status.st_mode):
+                raise KeyRefused(f"{path[:200]!a}: no regular file")
+            if status.st_size > limit:
+                raise OversizedFrame(f"{path[:200]!a}: {status.st_size} bytes, the limit is {limit}")
+            return _read_up_to(file, status.st_size, limit, path)
+        finally:
+            os.close(file)
+
+
+def _read_up_to(file: int, expected: int, limit: int, path: str) -> bytes:
+    chunks = []
+    size = 0
+    while chunk := os.read(file, max(expected - size, 0) + 1):  # one byte more sees the end at once
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > limit:
+            raise OversizedFrame(f"{path[:200]!a}: more than {limit} bytes")
+    return b"".join(chunks)
+
+
+def write_all(file: int, data: bytes) -> None:
+    """Write all of it: a file system may take less at a time."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(file, rest) :]
+
+
+def sync_folder(folder: int) -> None:
+    """Make a folder's entries durable; file systems that cannot (EINVAL) need nothing."""
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+
+
+def _remove_dead(folder: int, name: str) -> None:
+    with suppress(OSError):
+        if time.time() - os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime > DEAD_AFTER:
+            os.unlink(name, dir_fd=folder)
