@@ -1,0 +1,45 @@
+# What a person types and what CI runs: the same targets. Every target does its own set-up; a second call is quick.
+
+SOURCE ?= samples/clip.mp4
+PYTHON ?= python3.11
+RUN := .venv
+DEV := .venv-dev
+PACKAGED := setup.cfg pyproject.toml framecap/__init__.py
+
+.PHONY: run test lint faults bench docs clean
+
+run: $(RUN)/.installed           ## capture SOURCE and caption it: make run SOURCE=video.mp4
+	$(RUN)/bin/framecap run $(SOURCE)
+
+test: $(DEV)/.installed          ## every test
+	$(DEV)/bin/python -m pytest
+
+lint: $(DEV)/.installed          ## format, lint, types
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/ruff format --check .
+	$(DEV)/bin/mypy
+
+faults: $(DEV)/.installed        ## the fault table in its full size
+	$(DEV)/bin/python -m pytest -m faults --full -rA tests
+
+bench: $(DEV)/.installed         ## frames per second and latency, beside the bare captioner's speed
+	$(DEV)/bin/python -m benchmarks
+
+docs: $(DEV)/.installed          ## what is generated: docs/command-line.md, framecap/sidecar.schema.json
+	$(DEV)/bin/python docs/generate.py
+
+clean:                           ## what the other targets made, except frames and sidecars
+	rm -rf $(RUN) $(DEV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# The light installation: what a user gets from `pip install framecap`.
+$(RUN)/.installed: $(PACKAGED)
+	$(PYTHON) -m venv $(RUN)
+	$(RUN)/bin/pip install --quiet --editable .
+	touch $@
+
+# With everything the tests, the linters and train/ need. torch and torchvision are resolved together, so that they fit.
+$(DEV)/.installed: $(PACKAGED)
+	@echo "Installing what the tests need (torch and its CUDA libraries among them: about 5 GB, some minutes) ..."
+	$(PYTHON) -m venv $(DEV)
+	$(DEV)/bin/pip install --quiet --editable '.[dev]'
+	touch $@
