@@ -1,0 +1,116 @@
+"""Preprocessing, the same in training and in serving: the bytes of a picture in, a square of RGB pixels out.
+
+The picture is squashed to the square, never cropped: a caption is about all of it. Only this module decodes pictures; cv2
+comes with it, so what only needs a name from here imports it where it is used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from framecap.captioning.picture_header import Header, read_header
+from framecap.errors import OversizedFrame, TruncatedFrame, UndecodableFrame
+
+Pixels = npt.NDArray[np.uint8]
+
+_BAND = 256  # rows composited at a time, so that the arithmetic needs little memory beside the picture
+_REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """What a bundle states about its pictures: the side of the square in pixels."""
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A decoded picture: pixels (size, size, 3) RGB; the size it is shown at, in pixels, after EXIF rotation."""
+
+    pixels: Pixels
+    width: int
+    height: int
+
+
+def decode(data: bytes, preprocessing: Preprocessing, max_pixels: int) -> Picture:
+    """Decode and squash a JPEG, PNG or WebP picture.
+
+    The header is judged first: EmptyFrame, TruncatedFrame, OversizedFrame (more than `max_pixels`), UndecodableFrame. Grey
+    and CMYK become RGB, 16 bits become their upper 8, transparency is laid over white, EXIF rotation is applied. What the
+    codec complains of (flipped bits) goes to standard error and is no reason to fail.
+    """
+    header = read_header(data)
+    if header.width * header.height > max_pixels:
+        raise OversizedFrame(
+            f"{header.width}x{header.height} pixels are more than worker.max_pixels allows ({max_pixels}): raise it"
+        )
+    if not header.whole:
+        raise TruncatedFrame(f"the end of the {header.format} picture is missing: it breaks off after {len(data)} bytes")
+    pixels = _rotated(_squashed(_decode(data, header, preprocessing.size), preprocessing.size), header.orientation)
+    width, height = header.width, header.height
+    if header.orientation >= 5:  # a quarter turn
+        width, height = height, width
+    return Picture(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8), width, height)
+
+
+def _decode(data: bytes, header: Header, size: int) -> Pixels:
+    """The picture as stored, (height, width, 3) BGR, perhaps at a fraction of its scale."""
+    flags = cv2.IMREAD_UNCHANGED if header.alpha else _reduction(header, size) | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise UndecodableFrame(f"a broken {header.format} picture: {error.err}") from None
+    if picture is None:
+        raise UndecodableFrame(f"a broken {header.format} picture: its header is fine, the rest is not")
+    if picture.dtype == np.uint16:
+        picture = np.asarray(picture, np.uint16) >> 8
+    if picture.ndim == 2:
+        picture = cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR)
+    pixels = np.asarray(picture, np.uint8)
+    return _over_white(pixels) if pixels.shape[2] == 4 else pixels
+
+
+def _reduction(header: Header, size: int) -> int:
+    """How to decode: a JPEG's own fractions cost less, but only those that leave the resize enough to average over."""
+    if header.format == "jpeg":
+        for divisor, flag in _REDUCED.items():
+            if min(header.width, header.height) // divisor >= 2 * size:
+                return int(flag)
+    return int(cv2.IMREAD_COLOR)
+
+
+def _over_white(picture: Pixels) -> Pixels:
+    height, width = picture.shape[:2]
+    opaque = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, _BAND):
+        band = picture[top : top + _BAND].astype(np.uint16)
+        alpha = band[..., 3:]
+        opaque[top : top + _BAND] = (band[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255
+    return opaque
+
+
+def _squashed(picture: Pixels, size: int) -> Pixels:
+    """Sides that are too long are averaged down, then sides that are too short are interpolated up."""
+    height, width = picture.shape[:2]
+    square: cv2.typing.MatLike = picture
+    if height > size or width > size:
+        square = cv2.resize(square, (min(width, size), min(height, size)), interpolation=cv2.INTER_AREA)
+    if square.shape[:2] != (size, size):
+        square = cv2.resize(square, (size, size), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(square, np.uint8)
+
+
+def _rotated(square: Pixels, orientation: int) -> Pixels:
+    """The square as EXIF says it is to be shown (a squash and a rotation commute, and the square is the smaller one)."""
+    if orientation >= 5:
+        square = square.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        square = square[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        square = square[::-1]
+    return np.ascontiguousarray(square)

@@ -1,0 +1,83 @@
+"""A captioner that a bad frame or a full device cannot take down: pictures in, a caption or an exception for each out."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from framecap.captioning.caption import Caption, Captioner, Images
+from framecap.errors import DeviceMemoryError, ModelError, NonFiniteOutput
+
+logger = logging.getLogger(__name__)
+
+_RECOVERY_BATCHES = 8  # batches in a row that must fit before twice as many pictures are tried again
+
+
+class SteadyCaptioner:
+    """Halves the batch when the device's memory is full, doubles it again later, and keeps a frame's error to the frame."""
+
+    def __init__(self, captioner: Captioner, batch_size: int) -> None:
+        self._captioner = captioner
+        self._batch_size = batch_size
+        self._fitted = 0
+        self.limit = batch_size
+
+    def caption(self, pictures: Sequence[Images]) -> list[Caption | Exception]:
+        """One caption or exception for each picture of shape (size, size, 3)."""
+        answers: list[Caption | Exception] = []
+        while len(answers) < len(pictures):
+            batch = pictures[len(answers) : len(answers) + self.limit]
+            try:
+                captions = self._checked(np.stack(batch))
+            except DeviceMemoryError as error:
+                if len(batch) == 1:
+                    answers.append(error)
+                else:
+                    self._shrink(len(batch))
+            except Exception as error:  # whatever it is, it stays with the frame that brings it about
+                answers += [error] if len(batch) == 1 else self._one_by_one(batch)
+            else:
+                answers += captions
+                self._grow()
+        return answers
+
+    def _checked(self, images: Images) -> list[Caption | Exception]:
+        captions = self._captioner.caption(images)
+        if len(captions) != len(images):
+            raise ModelError(f"the captioner gave {len(captions)} captions for {len(images)} pictures")
+        return [_checked(caption) for caption in captions]
+
+    def _one_by_one(self, batch: Sequence[Images]) -> list[Caption | Exception]:
+        answers: list[Caption | Exception] = []
+        for picture in batch:
+            try:
+                answers += self._checked(picture[np.newaxis])
+            except Exception as error:
+                answers.append(error)
+        return answers
+
+    def _shrink(self, tried: int) -> None:
+        self.limit = tried // 2
+        self._fitted = 0
+        logger.warning("the device has no memory for %d pictures at once: going on with %d", tried, self.limit)
+
+    def _grow(self) -> None:
+        self._fitted += 1
+        if self.limit < self._batch_size and self._fitted >= _RECOVERY_BATCHES:
+            self.limit = min(2 * self.limit, self._batch_size)
+            self._fitted = 0
+
+
+def _checked(caption: Caption | Exception) -> Caption | Exception:
+    """A caption that can stand in a sidecar, or the reason why it cannot."""
+    if isinstance(caption, Exception):
+        return caption
+    numbers = (caption.confidence, *caption.log_probabilities, *(confidence for _, confidence in caption.alternatives))
+    if not all(map(math.isfinite, numbers)):
+        return NonFiniteOutput("the model's numbers are not finite (NaN or infinity): is the bundle damaged?")
+    if not caption.text.strip():
+        return ModelError("the model gave an empty caption: is the bundle damaged?")
+    return caption

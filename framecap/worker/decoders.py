@@ -1,0 +1,234 @@
+"""The decoder pool: the bytes of a picture in, its model-sized pixels out, decoded in child processes that may die of it.
+
+A picture that crashes or hangs its decoder costs that process, which is killed and replaced at once, and only that picture.
+The children end when this process closes their socket, which it also does by dying.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import mmap
+import os
+import queue
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import framecap
+from framecap.errors import (
+    DecodeError,
+    DecoderCrashed,
+    DecoderTimeout,
+    EmptyFrame,
+    MissingError,
+    OversizedFrame,
+    TruncatedFrame,
+    UndecodableFrame,
+)
+from framecap.telemetry import mask
+
+_START_SECONDS = 60.0  # a busy machine may need long to import cv2
+_ENDING_SECONDS = 1.0
+_PICTURE_LENGTH_BYTES = 8
+_ANSWER_LENGTH_BYTES = 4
+_ERRORS: dict[str, type[DecodeError]] = {
+    error.kind: error for error in (EmptyFrame, TruncatedFrame, UndecodableFrame, OversizedFrame)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A picture: pixels (size, size, 3) RGB, the size it is shown at, its perceptual hash, what its codec complained of."""
+
+    pixels: npt.NDArray[np.uint8]
+    width: int
+    height: int
+    perceptual_hash: int
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderSettings:
+    """What the decoders of a pool have in common; `size` is the side of the square in pixels."""
+
+    size: int
+    max_pixels: int
+    timeout_seconds: float
+    command: Sequence[str] = (sys.executable, "-P", "-m", "framecap.worker.decoder_child")
+
+
+class DecoderPool:
+    """As many decoders as `count`; `decode` may be called from as many threads."""
+
+    def __init__(self, settings: DecoderSettings, count: int) -> None:
+        self._settings = settings
+        self._closed = False
+        self._replacing = threading.Lock()
+        self._idle: queue.SimpleQueue[_Decoder] = queue.SimpleQueue()
+        self._decoders = {_Decoder(settings) for _ in range(count)}  # all start at once, and are waited for when needed
+        for decoder in self._decoders:
+            self._idle.put(decoder)
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        return tuple(decoder.pid for decoder in tuple(self._decoders))
+
+    def decode(self, data: bytes) -> Decoded:
+        """Decode one picture. Raises the DecodeError of it, or MissingError when no decoder starts on this machine."""
+        decoder = self._idle.get()
+        try:
+            if not decoder.alive:  # it died of no picture of ours (out of memory, an administrator)
+                decoder = self._replace(decoder)
+            decoder.wait_until_ready()
+            return decoder.decode(data)
+        except (DecoderCrashed, DecoderTimeout):
+            decoder = self._replace(decoder)
+            raise
+        finally:
+            self._idle.put(decoder)
+
+    def close(self) -> None:
+        """End the decoders; one that is at work on a picture fails it with DecoderCrashed."""
+        with self._replacing:
+            self._closed = True
+        for decoder in self._decoders:
+            decoder.hang_up()
+        for decoder in self._decoders:
+            decoder.end()
+
+    def _replace(self, decoder: _Decoder) -> _Decoder:
+        with self._replacing:
+            if self._closed:
+                raise DecoderCrashed("the decoders are closed")
+            decoder.hang_up()
+            decoder.kill()
+            decoder.end()
+            self._decoders.discard(decoder)
+            replacement = _Decoder(self._settings)
+            self._decoders.add(replacement)
+            return replacement
+
+
+class _Decoder:
+    """One child process, the socket to it, the memory shared with it, and what it says on standard error."""
+
+    def __init__(self, settings: DecoderSettings) -> None:
+        self._settings = settings
+        self._socket, theirs = socket.socketpair()
+        memory = os.memfd_create("framecap-pixels")
+        self._complaints = os.fdopen(os.memfd_create("framecap-complaints"), "rb")
+        try:
+            os.ftruncate(memory, settings.size**2 * 3)
+            self._memory = mmap.mmap(memory, settings.size**2 * 3)
+            numbers = (theirs.fileno(), memory, settings.size, settings.max_pixels)
+            self._process = subprocess.Popen(
+                [*settings.command, *map(str, numbers)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._complaints,
+                pass_fds=(theirs.fileno(), memory),
+                env=_environment(settings.max_pixels),
+                process_group=0,  # Ctrl-C on the terminal is for the parent
+            )
+        finally:
+            theirs.close()
+            os.close(memory)
+        self._ready = False
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def wait_until_ready(self) -> None:
+        if self._ready:
+            return
+        try:
+            self._ready = "ready" in self._answer(time.monotonic() + _START_SECONDS)
+        except (OSError, EOFError) as error:
+            raise MissingError(
+                f"the decoder process does not start ({self._last_words() or error}): "
+                "is framecap installed with opencv-python-headless? `framecap check` says"
+            ) from None
+
+    def decode(self, data: bytes) -> Decoded:
+        seconds = self._settings.timeout_seconds
+        deadline = time.monotonic() + seconds
+        try:
+            self._socket.settimeout(seconds)
+            self._socket.sendall(len(data).to_bytes(_PICTURE_LENGTH_BYTES, "big"))
+            self._socket.sendall(data)
+            answer = self._answer(deadline)
+        except TimeoutError:
+            raise DecoderTimeout(f"decoding took longer than worker.decode_timeout_seconds ({seconds:g} s)") from None
+        except (OSError, EOFError):
+            self.kill()
+            raise DecoderCrashed(f"the decoder process died of it: {self._last_words() or self._ending()}") from None
+        if "kind" in answer:
+            raise _ERRORS.get(answer["kind"], UndecodableFrame)(answer["message"])
+        size = self._settings.size
+        pixels = np.frombuffer(self._memory, np.uint8).reshape(size, size, 3).copy()
+        return Decoded(pixels, answer["width"], answer["height"], answer["hash"], tuple(map(mask, answer["warnings"])))
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def hang_up(self) -> None:
+        """Tell the child, and a thread of ours that waits for it, that it is over."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def end(self) -> None:
+        """Wait for the child, not for long, and give back what it had."""
+        try:
+            self._process.wait(_ENDING_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self._socket.close()
+        self._memory.close()
+        self._complaints.close()
+
+    def _answer(self, deadline: float) -> dict[str, Any]:
+        length = int.from_bytes(self._receive(_ANSWER_LENGTH_BYTES, deadline), "big")
+        answer: dict[str, Any] = json.loads(self._receive(length, deadline))
+        return answer
+
+    def _receive(self, count: int, deadline: float) -> bytes:
+        received = b""
+        while len(received) < count:
+            self._socket.settimeout(max(deadline - time.monotonic(), 1e-3))
+            part = self._socket.recv(count - len(received))
+            if not part:
+                raise EOFError
+            received += part
+        return received
+
+    def _last_words(self) -> str:
+        lines = os.pread(self._complaints.fileno(), 64 * 1024, 0).decode("utf-8", "replace").strip().splitlines()
+        return mask(lines[-1][:300]) if lines else ""
+
+    def _ending(self) -> str:
+        code = self._process.returncode
+        return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _environment(max_pixels: int) -> dict[str, str]:
+    """The parent's, with OpenCV's own limit (it is read when cv2 is imported) and the place this package lies in."""
+    home = str(Path(framecap.__file__).parent.parent)
+    path = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
+    limits = {"OPENCV_IO_MAX_IMAGE_PIXELS": str(max_pixels), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    return {**os.environ, **limits, "PYTHONPATH": path}
