@@ -14,18 +14,22 @@ from prometheus_client import Counter, Gauge, Histogram
 
 MASK = "***"
 
-# Credentials before the @ of an address. A password may hold anything, @ : / and quotes too, so everything up to the last @
-# before white space goes; and where a password holds a space, everything up to the last @ before the next address.
-_USERINFO = re.compile(r"(?P<head>\b[a-z][a-z0-9+.-]{0,20}://)\S*@", re.IGNORECASE)
-_USERINFO_WITH_SPACES = re.compile(
-    r"(?P<head>\b[a-z][a-z0-9+.-]{0,20}://)(?!\*\*\*@)[^\s/@:]*:(?:(?!\b[a-z][a-z0-9+.-]{0,20}://).)*@", re.IGNORECASE
-)
-# user:password@host without a scheme: no address, but somebody may type it.
-_BARE_USERINFO = re.compile(r"\b[\w.%+-]{1,64}:(?!//)\S+@(?=[\w.-]+[:/])")
-_PARAMETER = re.compile(
-    r"(?P<head>(?:pass(?:word|wd|phrase)?|pwd|secret|token|api[_-]?key|access[_-]?key(?:[_-]?id)?|auth(?:orization)?|credential"
-    r"|signature|sig|x-amz-[a-z-]+)[\"']?\s*[=:]\s*)(?:(?:bearer|basic|digest)\s+)?(?:\"[^\"\n]*\"|'[^'\n]*')?[^\s&]*",
-    re.IGNORECASE,
+# What is secret in a text. A password may hold anything, @ : / and quotes too, so everything up to the last @ before white
+# space goes; and, where a password may hold a space, everything up to the last @ before the next address.
+_SECRETS = (
+    re.compile(r"\b[a-z][a-z0-9+.-]{0,20}://(?P<secret>\S*)@", re.IGNORECASE),
+    re.compile(
+        r"\b[a-z][a-z0-9+.-]{0,20}://(?P<secret>[^\s/@:]*:(?:(?!\b[a-z][a-z0-9+.-]{0,20}://).)*)@",
+        re.IGNORECASE,
+    ),
+    # user:password@host without a scheme is no address, but somebody may type it
+    re.compile(r"(?P<secret>\b[\w.%+-]{1,64}:(?!//)\S+)@(?=[\w.-]+[:/])"),
+    re.compile(
+        r"(?:pass(?:word|wd|phrase)?|pwd|secret|token|api[_-]?key|access[_-]?key(?:[_-]?id)?|auth(?:orization)?|credential"
+        r"|signature|sig|x-amz-[a-z-]+)[\"']?\s*[=:]\s*"
+        r"(?P<secret>(?:(?:bearer|basic|digest)\s+)?(?:\"[^\"\n]*\"|'[^'\n]*')?[^\s&]*)",
+        re.IGNORECASE,
+    ),
 )
 
 
@@ -34,10 +38,12 @@ def mask(text: str) -> str:
 
     It rather hides too much than too little: what stands between an address and a later @ may go with the password.
     """
-    text = _USERINFO.sub(rf"\g<head>{MASK}@", text)
-    text = _USERINFO_WITH_SPACES.sub(rf"\g<head>{MASK}@", text)
-    text = _BARE_USERINFO.sub(f"{MASK}@", text)
-    return _PARAMETER.sub(rf"\g<head>{MASK}", text)
+    parts, end = [], 0
+    for begin, stop in sorted(match.span("secret") for pattern in _SECRETS for match in pattern.finditer(text)):
+        if begin >= end:
+            parts += [text[end:begin], MASK]
+        end = max(end, stop)
+    return "".join(parts) + text[end:]
 
 
 def mask_all(value: Any) -> Any:
@@ -54,6 +60,9 @@ def mask_all(value: Any) -> Any:
 frames_captured = Counter("framecap_frames_captured_total", "Frames that capture stored", ["camera"])
 frames_dropped = Counter("framecap_dropped_frames_total", "Frames that capture dropped", ["camera", "reason"])
 source_reconnects = Counter("framecap_source_reconnects_total", "Times a source was opened again", ["camera"])
+source_freezes = Counter(
+    "framecap_source_freezes_total", "Times a live source went on sending one and the same picture", ["camera"]
+)
 frames_committed = Counter("framecap_frames_total", "Sidecars committed", ["status"])
 stage_seconds = Histogram("framecap_stage_duration_seconds", "Time a frame (or batch) spends in a stage", ["stage"])
 pending_frames = Gauge("framecap_pending_frames", "Frames without a sidecar that the worker knows of")
