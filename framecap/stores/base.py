@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Protocol
 
 
@@ -47,6 +48,11 @@ class Store(Protocol):
     @property
     def address(self) -> str:
         """The root as users write it, without credentials."""
+        ...
+
+    @property
+    def directory(self) -> Path | None:
+        """The directory that holds the frames, for those who watch it; None for a bucket."""
         ...
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from operator import attrgetter
+from pathlib import Path
 
 from framecap.errors import FrameGone, OversizedFrame
 from framecap.frames import SIDECAR_SUFFIX, check_key, sidecar_key
@@ -25,6 +26,10 @@ class DirectoryStore:
     @property
     def address(self) -> str:
         return mask(str(self._frames.root))
+
+    @property
+    def directory(self) -> Path:
+        return self._frames.root
 
     @property
     def hints(self) -> bool:

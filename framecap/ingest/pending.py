@@ -1,0 +1,226 @@
+"""The pending set: what scans and hints observe in, frames for workers out; fair across cameras, in key order within one.
+
+A frame is READY (a worker may have it), WAITING (until a time: it settles, or was given back) or IN_HAND. Everything waits
+on one condition; nothing polls.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from framecap.frames import camera_of
+from framecap.ingest.base import Backlog
+from framecap.stores.base import Entry
+from framecap.telemetry import pending_frames
+
+
+class State(Enum):
+    WAITING = "waiting"
+    READY = "ready"
+    IN_HAND = "in hand"
+
+
+@dataclass(slots=True)
+class Item:
+    """One pending frame. Times are this process's monotonic seconds."""
+
+    entry: Entry
+    torn: bytes | None
+    since: float  # when this content (etag) was first seen
+    looked: float  # when it was last seen
+    ready_at: float = 0.0
+    state: State = State.WAITING
+    attempts: int = 0
+    tried: str | None = None  # the etag that was last in a hand
+
+
+class Pending:
+    """Frames without a sidecar. Safe to use from several threads."""
+
+    def __init__(self, settle_seconds: float, confirm_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settle = settle_seconds
+        self._confirm = confirm_seconds  # two looks at least so far apart make a frame sure
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._items: dict[str, Item] = {}
+        self._in_hand = 0
+        self._ready: dict[str, list[str]] = {}  # camera → heap of keys; may hold keys that are not ready any more
+        self._turn: deque[str] = deque()  # cameras with something in their heap, the next one first
+        self._waiting: list[tuple[float, str]] = []  # heap of times; may hold what is no longer true
+        self._done: dict[str, str] = {}  # key → etag of what was done since the last scan began
+        self._closed = False
+        self._last_activity = clock()
+
+    def observe(self, entry: Entry, sure: bool, torn: bytes | None = None, listed: bool = False) -> bool:
+        """A frame without a sidecar was seen. Returns whether it was unknown.
+
+        `sure` frames (closed, renamed into place, or there before us) are ready at once. Others are ready when a second look
+        finds them unchanged, or when they have settled; empty ones when they have settled. What a listing shows (`listed`)
+        may be older than the sidecar that was committed meanwhile.
+        """
+        with self._changed:
+            now = self._clock()
+            item = self._items.get(entry.key)
+            if item is None:
+                if listed and self._done.get(entry.key) == entry.etag:
+                    return False
+                item = self._items[entry.key] = Item(entry, torn, since=now, looked=now)
+                self._last_activity = now
+                self._decide(item, now, sure)
+                self._publish()
+                return True
+            known = item.entry.etag == entry.etag
+            if not known:
+                item.entry, item.since, item.attempts = entry, now, 0
+                self._last_activity = now
+            item.looked = now
+            if item.state is State.WAITING and (sure or not known):
+                self._decide(item, now, sure)
+            elif item.state is State.WAITING and item.tried != entry.etag and self._is_confirmed(item, now):
+                self._wait_until(item, now)
+            return False
+
+    def _decide(self, item: Item, now: float, sure: bool) -> None:
+        self._wait_until(item, now if sure and item.entry.size > 0 else item.since + self._settle)
+
+    def _is_confirmed(self, item: Item, now: float) -> bool:
+        return item.entry.size > 0 and now - item.since >= self._confirm
+
+    def _wait_until(self, item: Item, at: float) -> None:
+        key = item.entry.key
+        item.ready_at = at
+        if at > self._clock():
+            item.state = State.WAITING
+            heapq.heappush(self._waiting, (at, key))
+            self._changed.notify_all()
+            return
+        item.state = State.READY
+        camera = camera_of(key)
+        if camera not in self._ready:
+            self._ready[camera] = []
+            self._turn.append(camera)
+        heapq.heappush(self._ready[camera], key)
+        self._changed.notify()
+
+    def drop(self, key: str) -> None:
+        """The frame has its sidecar, or has gone; what is in a hand stays there."""
+        if key not in self._items:  # the usual case in a scan, without the lock
+            return
+        with self._changed:
+            item = self._items.get(key)
+            if item is not None and item.state is not State.IN_HAND:
+                del self._items[key]
+                self._publish()
+
+    def take(self, timeout: float) -> Item | None:
+        """The next ready frame, now IN_HAND, or None after `timeout` seconds or when closed."""
+        deadline = self._clock() + timeout
+        with self._changed:
+            while not self._closed:
+                now = self._clock()
+                self._wake(now)
+                item = self._next()
+                if item is not None:
+                    item.state = State.IN_HAND
+                    item.tried = item.entry.etag
+                    self._in_hand += 1
+                    return item
+                until = min(deadline, self._waiting[0][0]) if self._waiting else deadline
+                if now >= deadline:
+                    return None
+                self._changed.wait(until - now)
+        return None
+
+    def _wake(self, now: float) -> None:
+        """What has waited long enough becomes ready."""
+        while self._waiting and self._waiting[0][0] <= now:
+            at, key = heapq.heappop(self._waiting)
+            item = self._items.get(key)
+            if item is not None and item.state is State.WAITING and item.ready_at == at:
+                self._wait_until(item, now)
+
+    def _next(self) -> Item | None:
+        while self._turn:
+            camera = self._turn.popleft()
+            keys = self._ready[camera]
+            item = self._items.get(heapq.heappop(keys))
+            if keys:
+                self._turn.append(camera)
+            else:
+                del self._ready[camera]
+            if item is not None and item.state is State.READY:
+                return item
+        return None
+
+    def done(self, key: str, etag: str) -> bool:
+        """A frame in hand has its sidecar, or has gone. Returns whether it was replaced meanwhile: then look at it again."""
+        with self._changed:
+            item = self._items.pop(key)
+            self._in_hand -= 1
+            self._done[key] = etag
+            self._last_activity = self._clock()
+            self._publish()
+            return item.entry.etag != etag
+
+    def release(self, key: str, delay: float, counts: bool) -> None:
+        """A frame in hand comes back, for `delay` seconds. One that was replaced meanwhile starts to count anew."""
+        with self._changed:
+            item = self._items[key]
+            self._in_hand -= 1
+            self._last_activity = now = self._clock()
+            if counts and item.tried == item.entry.etag:
+                item.attempts += 1
+            self._wait_until(item, now + delay)
+
+    def settles_in(self, key: str) -> float:
+        """Seconds until the frame has been the same for `settle_seconds`; 0.0 when it has."""
+        with self._changed:
+            return max(0.0, self._items[key].since + self._settle - self._clock())
+
+    def begin_scan(self) -> float:
+        """From now on a listing may be older than what is done. Returns now."""
+        with self._changed:
+            self._done.clear()
+            return self._clock()
+
+    def unconfirmed(self, before: float) -> list[str]:
+        """Frames that wait for a second look and were last looked at before that time."""
+        with self._changed:
+            return [
+                key
+                for key, item in self._items.items()
+                if item.state is State.WAITING and item.looked < before and item.tried != item.entry.etag and item.entry.size
+            ]
+
+    def touch(self) -> None:
+        """Something may have appeared."""
+        with self._changed:
+            self._last_activity = self._clock()
+
+    def idle_since(self) -> float | None:
+        """When the last thing happened, if nothing is pending; else None."""
+        with self._changed:
+            return None if self._items else self._last_activity
+
+    def backlog(self) -> Backlog:
+        with self._changed:
+            oldest = min((item.entry.modified for item in self._items.values()), default=None)
+            return Backlog(len(self._items), self._in_hand, oldest)
+
+    def close(self) -> None:
+        """Nothing more is given out; what is in hand can still be ended."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._items
+
+    def _publish(self) -> None:
+        pending_frames.set(len(self._items))

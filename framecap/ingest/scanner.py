@@ -1,0 +1,238 @@
+"""A store in, leases on its pending frames out: scans are the truth, hints bring frames forward."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+
+from framecap.config import IngestConfig
+from framecap.errors import FrameGone, KeyRefused, StoreUnavailable
+from framecap.frames import is_frame_key
+from framecap.ingest.base import Backlog
+from framecap.ingest.pending import Item, Pending
+from framecap.ingest.scan import Listing, pairs
+from framecap.ingest.watch import Watch
+from framecap.sidecar import is_whole
+from framecap.stores.base import Entry, Store
+
+logger = logging.getLogger(__name__)
+
+_MAX_BACK_OFF = 30.0  # seconds between two tries of a store that is away
+_SCAN_SHARE = 0.1  # of the time at most is spent on incremental scans
+_MAX_SUSPECTS = 1000
+
+
+class ScanLease:
+    """A pending frame in a worker's hand."""
+
+    def __init__(self, ingest: ScanIngest, item: Item) -> None:
+        self._ingest = ingest
+        self.entry: Entry = item.entry
+        self.attempt: int = item.attempts + 1
+        self.torn: bytes | None = item.torn
+
+    def settles_in(self) -> float:
+        return self._ingest.settles_in(self.entry.key)
+
+    def done(self) -> None:
+        self._ingest.finish(self.entry)
+
+    def release(self, delay: float, counts: bool = True) -> None:
+        self._ingest.pending.release(self.entry.key, delay, counts)
+
+    def extend(self) -> None:
+        """Nothing expires here: the lease dies with the process."""
+
+
+class ScanIngest:
+    """Scans a store in a thread of its own and, where `watched` is a directory, listens for hints."""
+
+    def __init__(self, config: IngestConfig, store: Store, watched: Path | None) -> None:
+        self._config = config
+        self._store = store
+        self.pending = Pending(config.settle_seconds, config.scan_seconds / 2)
+        self._listing = Listing(store, timedelta(seconds=config.look_back_seconds))
+        self._watch = None if watched is None else Watch(watched, self._on_file, self._on_folder)
+        self._suspects: set[str] = set()  # found by the last scan, and not yet told of by a hint
+        self._renewed = -math.inf  # when hints were last found to be missing
+        self._wake = threading.Condition()
+        self._full_wanted = True
+        self._closing = False
+        self._full_began = -math.inf  # of the last full scan that came to its end
+        self._full_took = 0.0
+        self._thread = threading.Thread(target=self._run, name="framecap-scan", daemon=True)
+
+    def start(self) -> None:
+        if self._watch is not None:
+            self._watch.start()  # before the first scan: what appears in between is told of
+        self._thread.start()
+
+    def lease(self, timeout: float) -> ScanLease | None:
+        item = self.pending.take(timeout)
+        return None if item is None else ScanLease(self, item)
+
+    def backlog(self) -> Backlog:
+        return self.pending.backlog()
+
+    def exhausted(self) -> bool:
+        idle_since = self.pending.idle_since()
+        if idle_since is None:
+            return False
+        if self._full_began > idle_since:
+            return True
+        self._want_full()
+        return False
+
+    def close(self) -> None:
+        with self._wake:
+            self._closing = True
+            self._wake.notify_all()
+        self.pending.close()
+        if self._watch is not None:
+            self._watch.stop()
+        if self._thread.is_alive():
+            self._thread.join(5)  # a store that hangs must not keep the process from ending
+
+    def settles_in(self, key: str) -> float:
+        """See Lease. On a disk of this machine the file's own time counts as well."""
+        entry = self._store.stat(key)
+        self.pending.observe(entry, sure=False)
+        seconds = self.pending.settles_in(key)
+        if self._store.hints:
+            seconds = min(seconds, max(0.0, entry.modified + self._config.settle_seconds - time.time()))
+        return seconds
+
+    def finish(self, entry: Entry) -> None:
+        """A frame in hand is done; one that was replaced meanwhile is looked at again."""
+        if self.pending.done(entry.key, entry.etag):
+            self._look(entry.key, finished=True)
+
+    def _want_full(self) -> None:
+        with self._wake:
+            self._full_wanted = True
+            self._wake.notify_all()
+
+    # --- hints: called by the observer's thread ---
+
+    def _on_file(self, key: str, finished: bool) -> None:
+        self._suspects.discard(key)
+        if is_frame_key(key):
+            self._look(key, finished)
+
+    def _on_folder(self, key: str) -> None:
+        """A folder appeared: what it holds already may have come before the events did."""
+        self.pending.touch()
+        try:
+            for frame, sidecar in pairs(self._store.list(prefix=key)):
+                if not _is_there(sidecar):
+                    self.pending.observe(frame, sure=True, listed=True)
+        except StoreUnavailable:
+            self._want_full()
+        self.pending.touch()
+
+    def _look(self, key: str, finished: bool) -> None:
+        """One frame: pending, unless it has its sidecar or is not there."""
+        try:
+            entry = self._store.stat(key)
+            if key in self.pending or not self._store.read_sidecar(key):
+                self.pending.observe(entry, sure=finished or entry.size > 0)
+        except (FrameGone, KeyRefused):
+            pass
+        except StoreUnavailable:
+            self._want_full()
+
+    # --- scans: the scan thread ---
+
+    def _run(self) -> None:
+        back_off = 0.0
+        next_full = -math.inf
+        while True:
+            with self._wake:
+                if self._closing:
+                    return
+                full, self._full_wanted = self._full_wanted or time.monotonic() >= next_full, False
+            began = time.monotonic()
+            try:
+                self._scan(full)
+            except StoreUnavailable as error:
+                if not back_off:
+                    logger.warning("cannot scan, will try again: %s", error)
+                back_off = min(max(2 * back_off, self._config.scan_seconds), _MAX_BACK_OFF)
+                with self._wake:
+                    self._full_wanted = True
+            except Exception:
+                logger.exception("a scan failed, will try again")
+                back_off = _MAX_BACK_OFF
+            else:
+                if back_off:
+                    logger.info("scans work again")
+                back_off = 0.0
+                if full:
+                    self._full_took = time.monotonic() - began
+                    next_full = began + max(self._config.full_scan_seconds, self._full_took / _SCAN_SHARE)
+            self._pause(back_off, time.monotonic() - began)
+
+    def _pause(self, back_off: float, took: float) -> None:
+        """Until the next scan is due; a wanted full scan comes sooner, but not at once after the last."""
+        ended = time.monotonic()
+        due = ended + (back_off or max(self._config.scan_seconds, took / _SCAN_SHARE))
+        with self._wake:
+            while not self._closing:
+                now = time.monotonic()
+                until = min(due, ended + self._full_took) if self._full_wanted and not back_off else due
+                if now >= until:
+                    return
+                self._wake.wait(until - now)
+
+    def _scan(self, full: bool) -> None:
+        self._tend_watch()
+        first = self._full_began == -math.inf
+        began = self.pending.begin_scan()
+        self._suspects = set()
+        for frame, sidecar in pairs(self._listing.full() if full else self._listing.incremental()):
+            if self._closing:
+                return
+            torn = self._torn(frame, sidecar) if first else None
+            if _is_there(sidecar) and torn is None:
+                self.pending.drop(frame.key)
+            elif self._observe(frame, torn) and not first and len(self._suspects) < _MAX_SUSPECTS:
+                self._suspects.add(frame.key)
+        for key in self.pending.unconfirmed(before=began):
+            try:
+                self.pending.observe(self._store.stat(key), sure=False)
+            except (FrameGone, KeyRefused):
+                self.pending.drop(key)
+        if full:
+            self._full_began = began
+
+    def _observe(self, frame: Entry, torn: bytes | None) -> bool:
+        """With hints, a frame that no hint told of is no news; without, only a second look tells that it is whole."""
+        sure = self._watch is not None and frame.key not in self.pending
+        return self.pending.observe(frame, sure, torn, listed=True)
+
+    def _torn(self, frame: Entry, sidecar: Entry | None) -> bytes | None:
+        """The bytes of a young sidecar that is torn: its writer died in the middle."""
+        if sidecar is None or sidecar.size == 0 or time.time() - sidecar.modified > self._config.look_back_seconds:
+            return None
+        data = self._store.read_sidecar(frame.key)
+        return data if data and not is_whole(data) else None
+
+    def _tend_watch(self) -> None:
+        """Replace an observer that died, or that kept silent about what the last scan found."""
+        if self._watch is None:
+            return
+        if not self._watch.is_alive():
+            if self._watch.renew():
+                logger.warning("the file-system observer had died: a new one listens")
+        elif self._suspects and time.monotonic() - self._renewed > self._config.full_scan_seconds:
+            self._renewed = time.monotonic()
+            logger.warning("file-system events were missed (%d or more frames): scans found them", len(self._suspects))
+            self._watch.renew()
+
+
+def _is_there(sidecar: Entry | None) -> bool:
+    return sidecar is not None and sidecar.size > 0
