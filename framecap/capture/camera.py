@@ -1,0 +1,265 @@
+"""One camera from its first reader process to its last: a plan in, named frames into the queue, what went wrong told out."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from framecap.capture.backoff import Backoff
+from framecap.capture.frozen import FrozenWatch
+from framecap.capture.overflow import BoundedQueue
+from framecap.capture.plan import Plan
+from framecap.capture.process import ReaderGone, ReaderProcess
+from framecap.capture.protocol import Dropped, Ended, Note, Opened, Picture, Ready, Request
+from framecap.capture.source import Kind
+from framecap.capture.tally import Tally
+from framecap.capture.writer import CapturedFrame
+from framecap.config import CaptureConfig
+from framecap.errors import SourceError, SourceRefused, SourceStalled, SourceUnreachable
+from framecap.frames import FrameName, embed_position
+
+STARTUP_SECONDS = 60.0  # for a new process to load OpenCV, on a machine that is busy
+MAX_FRUITLESS = 3  # readers in a row that die of a recording at the same place
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+log = logging.getLogger(__name__)
+
+
+class Camera:
+    """Runs in a thread of its own; `stop` may come from any other."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        config: CaptureConfig,
+        queue: BoundedQueue[CapturedFrame],
+        tally: Tally,
+        numbers: Iterator[int],
+        halt: threading.Event,
+    ) -> None:
+        self._plan = plan
+        self._config = config
+        self._queue = queue
+        self._tally = tally
+        self._numbers = numbers
+        self._halt = halt
+        self._lock = threading.Lock()
+        self._process: ReaderProcess | None = None
+        self._recorded = not plan.source.live
+        self._start = plan.start
+        self._last_index = -1
+        self._fruitless = 0
+        self._backoff = Backoff(config.reconnect_min_seconds, config.reconnect_max_seconds)
+        self._delay = 0.0
+        self._opened_at: float | None = None
+        self._said: set[str] = set()
+        self._failing: set[str] = set()  # kinds of failures since the source last answered
+        self._frozen = FrozenWatch(config.frozen_seconds)
+
+    def run(self) -> None:
+        """Read until the source ends for good, or `halt` is set and `stop` was called."""
+        try:
+            while True:
+                delay = self._turn()
+                if delay is None or self._halt.wait(delay):
+                    return
+                self._tally.reconnected()
+        except Exception:  # a defect in here must not look like the end of the source
+            log.exception("camera %s: its supervision failed", self._plan.name)
+            self._tally.problem(SourceError(f"camera {self._plan.name}: its supervision failed, see the log"))
+        finally:
+            self._queue.close()
+
+    def stop(self) -> None:
+        """To be called after `halt` was set: ends the reader, lets the frame in hand into the queue."""
+        self._queue.release()
+        with self._lock:
+            if self._process is not None:
+                self._process.kill()
+
+    def _turn(self) -> float | None:
+        """One reader process, from its start to its end; the seconds until the next one, None when there is none."""
+        before = self._last_index
+        self._opened_at = None
+        failure = self._read()
+        if self._halt.is_set():
+            return None
+        if failure is None:
+            self._tally.problem(None)
+            return None
+        self._tally.problem(failure)
+        if not failure.retryable:
+            log.error("%s", failure)
+            return None
+        if self._recorded:
+            return self._resume(failure, progress=self._last_index > before)
+        return self._reconnect(failure)
+
+    def _resume(self, failure: SourceError, progress: bool) -> float | None:
+        """A recording goes on where its reader died; one that kills its readers at the same place is given up."""
+        self._fruitless = 0 if progress else self._fruitless + 1
+        if self._fruitless >= MAX_FRUITLESS:
+            log.error("%s: given up after %d tries at the same place", failure, MAX_FRUITLESS)
+            return None
+        log.warning("%s: reading goes on after frame %d", failure, self._last_index)
+        return 0.0
+
+    def _reconnect(self, failure: SourceError) -> float:
+        if self._opened_at is not None and time.monotonic() - self._opened_at > self._delay:
+            self._backoff.reset()
+        refused = isinstance(failure, SourceRefused)
+        self._delay = self._backoff.refused() if refused else self._backoff.failed()
+        first = failure.kind not in self._failing
+        self._failing.add(failure.kind)
+        log.log(
+            logging.WARNING if first else logging.DEBUG,
+            "%s; trying again in %.1f s, and so on until it works",
+            failure,
+            self._delay,
+        )
+        return self._delay
+
+    def _read(self) -> SourceError | None:
+        """Start a reader and take what it sends; why it ended, None for a clean end."""
+        process = ReaderProcess(self._request())
+        with self._lock:
+            self._process = process
+            if self._halt.is_set():
+                process.kill()
+        try:
+            failure = self._receive(process)
+        except ReaderGone as error:
+            failure = error
+        finally:
+            with self._lock:
+                self._process = None
+                status = process.close()
+            words = self._plan.source.scrub(process.last_words())
+        if words.strip() and failure is not None:
+            log.debug("camera %s: last words of its reader: %s", self._plan.name, words)
+        if isinstance(failure, ReaderGone):
+            how = "hangs in the kernel" if status is None else f"signal {-status}" if status < 0 else f"status {status}"
+            return ReaderGone(f"camera {self._plan.name}: the process that reads {self._plan.source.shown} died ({how})")
+        return failure
+
+    def _request(self) -> Request:
+        source, config = self._plan.source, self._config
+        return Request(
+            kind=source.kind.value,
+            address=source.address,
+            pictures=source.pictures,
+            fps=self._plan.sampling.fps,
+            every=self._plan.sampling.every,
+            jpeg_quality=config.jpeg_quality,
+            max_size=config.max_size,
+            open_timeout=config.open_timeout_seconds,
+            read_timeout=config.read_timeout_seconds,
+            skip=self._last_index if self._recorded else -1,
+        )
+
+    def _receive(self, process: ReaderProcess) -> SourceError | None:
+        patience = STARTUP_SECONDS
+        while True:
+            message = process.receive(patience)
+            match message:
+                case None:
+                    return SourceStalled(
+                        f"camera {self._plan.name}: nothing came from {self._plan.source.shown} for {patience:g} s, "
+                        "its reader is killed"
+                    )
+                case Ready():
+                    patience = self._config.open_timeout_seconds + self._config.stall_seconds
+                case Opened(recorded=recorded):
+                    self._opened(recorded)
+                    patience = self._config.stall_seconds
+                case Picture():
+                    self._take(message)
+                case Dropped(reason=reason, count=count):
+                    self._drop(reason, count)
+                case Note(text=text):
+                    self._say_once(f"camera {self._plan.name}: {self._plan.source.shown}: {text}")
+                case Ended():
+                    return self._failure(message)
+
+    def _opened(self, recorded: bool) -> None:
+        self._opened_at = time.monotonic()
+        self._recorded = recorded
+        if self._start is None and recorded and self._plan.source.kind is Kind.STREAM:
+            self._start = datetime.now(UTC)
+            self._say_once(
+                f"camera {self._plan.name}: {self._plan.source.shown} is a recording of unknown time: now is taken for its "
+                "start, and another run would store it again; give capture.start_time to prevent that"
+            )
+        if self._failing:
+            log.info("camera %s: %s answers again", self._plan.name, self._plan.source.shown)
+        self._failing.clear()
+        self._tally.problem(None)
+
+    def _take(self, picture: Picture) -> None:
+        """Name a frame and queue it."""
+        self._last_index = picture.index
+        data = picture.jpeg
+        if self._recorded:
+            name = FrameName(self._plan.name, self._recorded_at(picture), picture.index)
+            if self._plan.source.kind is not Kind.PICTURES:
+                data = embed_position(data, picture.at / 1_000_000)
+        else:
+            name = FrameName(self._plan.name, _EPOCH + timedelta(microseconds=picture.at), next(self._numbers))
+            self._watch(data)
+        gone = self._queue.put(CapturedFrame(name, data, live=not self._recorded))
+        if gone is not None:
+            self._drop(self._config.overflow, 1)
+
+    def _recorded_at(self, picture: Picture) -> datetime:
+        """The same at every run, so that nothing is stored twice.
+
+        A picture of a sequence has no time but its file's, and its place in the order keeps those apart that were unpacked
+        in the same moment; with a given start they are a second apart.
+        """
+        if self._plan.source.kind is not Kind.PICTURES:
+            assert self._start is not None
+            return self._start + timedelta(microseconds=picture.at)
+        if self._start is not None:
+            return self._start + timedelta(seconds=picture.index)
+        return _EPOCH + timedelta(microseconds=picture.at)
+
+    def _watch(self, picture: bytes) -> None:
+        change = self._frozen.see(picture, time.monotonic())
+        if change == "frozen":
+            self._tally.frozen()
+            log.warning(
+                "camera %s: %s has shown the same picture for %g s: is the camera stuck?",
+                self._plan.name,
+                self._plan.source.shown,
+                self._config.frozen_seconds,
+            )
+        elif change == "moving":
+            log.info("camera %s: the picture moves again", self._plan.name)
+
+    def _drop(self, reason: str, count: int) -> None:
+        if self._tally.dropped(reason, count):
+            log.warning("camera %s: frames are dropped (%s), the summary will say how many", self._plan.name, reason)
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:
+            log.warning("%s", text)
+        self._said.add(text)
+
+    def _failure(self, ended: Ended) -> SourceError | None:
+        """The message's error, None for a clean end."""
+        where = f"camera {self._plan.name}: {self._plan.source.shown}"
+        detail = f" ({ended.text})" if ended.text else ""
+        match ended.reason:
+            case "end":
+                return None
+            case "unreadable":
+                return SourceError(f"{where} is no video that OpenCV can read{detail}: check that it is whole, and plays")
+            case "refused":
+                return SourceRefused(f"{where} refuses its user or password{detail}: correct them in the address")
+            case "lost":
+                return SourceUnreachable(f"{where} stopped sending{detail}")
+            case _:
+                return SourceUnreachable(f"{where} does not answer{detail}: check the address, and that the camera is on")

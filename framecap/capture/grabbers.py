@@ -1,0 +1,218 @@
+"""What a reader process reads with: a request in, grabbed moments and their pictures out. Imported there only."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from framecap.capture.creation import from_mtime
+from framecap.capture.protocol import Request
+from framecap.capture.sampling import StreamClock, usual_rate
+
+MAX_PICTURE_BYTES = 200_000_000
+DRAIN_SECONDS = 3.0
+MAX_STALE = 1000  # pictures
+
+Image = npt.NDArray[np.uint8]  # (height, width, 3), BGR
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One grabbed frame: `at` in microseconds as Picture has it, `seconds` on the clock that sampling uses."""
+
+    at: int
+    seconds: float
+
+
+class Grabber(Protocol):
+    """A source that is open."""
+
+    recorded: bool
+    slack: float  # seconds, for the Sampler
+    note: str  # what the user should know by now, or nothing
+
+    def grab(self) -> Moment | None:
+        """Step to the next frame; None after the last one."""
+        ...
+
+    def picture(self) -> Image | None:
+        """The frame that was grabbed last, or None when it cannot be decoded."""
+        ...
+
+    def drain(self) -> int:
+        """Throw away what waited in a buffer; how many pictures that was."""
+        ...
+
+
+class Pictures:
+    """The files of an image sequence; each was kept by somebody, so its own time is all that is known of it."""
+
+    recorded = True
+    slack = 0.0
+    note = ""
+
+    def __init__(self, paths: tuple[str, ...]) -> None:
+        self._paths = iter(paths)
+        self._path = Path()
+
+    def grab(self) -> Moment | None:
+        for path in self._paths:
+            self._path = Path(path)
+            try:
+                modified = self._path.stat().st_mtime_ns
+            except OSError:  # deleted meanwhile: an undecodable picture of no time
+                modified = 0
+            at = from_mtime(modified)
+            return Moment(round(at.timestamp() * 1_000_000), at.timestamp())
+        return None
+
+    def picture(self) -> Image | None:
+        try:
+            if not 0 < self._path.stat().st_size <= MAX_PICTURE_BYTES:
+                return None
+            data = np.frombuffer(self._path.read_bytes(), np.uint8)
+            return _as_image(cv2.imdecode(data, cv2.IMREAD_COLOR)) if data.size else None
+        except (OSError, cv2.error):
+            return None
+
+    def drain(self) -> int:
+        return 0
+
+
+class Recording:
+    """A video with an end: a file, or one that a web server sends."""
+
+    recorded = True
+    slack = 0.001  # timestamps in milliseconds are up to half of one too early, the first one as much too late
+    note = ""
+
+    def __init__(self, capture: Any) -> None:
+        self._capture = capture
+        fps = capture.get(cv2.CAP_PROP_FPS)
+        self._clock = StreamClock(fps)
+        frames = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        self._stated = max(0.0, frames / usual_rate(fps))  # seconds; an estimate in many containers
+        self._frames = 0
+        self._read = 0.0  # seconds
+
+    def grab(self) -> Moment | None:
+        if not self._capture.grab():
+            self._say_if_short()
+            return None
+        self._frames += 1
+        seconds = self._clock.seconds(self._capture.get(cv2.CAP_PROP_POS_MSEC))
+        self._read = seconds
+        if self._clock.repaired == 1 and self._frames > 1:
+            self.note = "it lacks usable timestamps in places: its frame rate stands in for them there"
+        return Moment(round(seconds * 1_000_000), seconds)
+
+    def _say_if_short(self) -> None:
+        if self._stated - self._read > max(2.0, 0.1 * self._stated):
+            self.note = (
+                f"it ended after {self._read:.1f} of about {self._stated:.1f} s: it is probably cut short or damaged; "
+                "what could be read is captured"
+            )
+
+    def picture(self) -> Image | None:
+        return _retrieve(self._capture)
+
+    def drain(self) -> int:
+        return 0
+
+
+class Live:
+    """A camera or an endless stream: a frame's time is that of its grab."""
+
+    recorded = False
+    note = ""
+
+    def __init__(self, capture: Any, fps: float | None) -> None:
+        self._capture = capture
+        self._period = 1 / usual_rate(capture.get(cv2.CAP_PROP_FPS))
+        self._fresh = False
+        # Half a cell: frames of a network come early and late, and none should count for its neighbour's cell.
+        self.slack = 0.5 / fps if fps else 0.0
+
+    def grab(self) -> Moment | None:
+        if not self._fresh and not self._capture.grab():
+            return None
+        self._fresh = False
+        return Moment(time.time_ns() // 1000, time.monotonic())
+
+    def picture(self) -> Image | None:
+        return _retrieve(self._capture)
+
+    def drain(self) -> int:
+        """Grab until a grab has to wait for its frame about as long as a live one; that frame stays grabbed."""
+        begin = before = time.monotonic()
+        for stale in range(MAX_STALE):
+            if not self._capture.grab():
+                return stale
+            now = time.monotonic()
+            if now - before >= 0.5 * self._period or now - begin > DRAIN_SECONDS:
+                self._fresh = True
+                return stale
+            before = now
+        return MAX_STALE
+
+
+def _retrieve(capture: Any) -> Image | None:
+    try:
+        found, image = capture.retrieve()
+    except cv2.error:
+        return None
+    return _as_image(image) if found else None
+
+
+def _as_image(image: Any) -> Image | None:
+    return image if image is not None and image.size else None
+
+
+def open_grabber(request: Request) -> Grabber | None:
+    """The source of the request, opened; None when OpenCV cannot."""
+    if request.kind == "pictures":
+        return Pictures(request.pictures)
+    if request.kind == "device":
+        capture = cv2.VideoCapture(request.address, cv2.CAP_V4L2)
+        capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+        return Live(capture, request.fps) if capture.isOpened() else None
+    capture = cv2.VideoCapture(
+        request.address,
+        cv2.CAP_FFMPEG,  # named: another backend would ignore the time-outs in silence
+        [
+            cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
+            math.ceil(request.open_timeout * 1000),
+            cv2.CAP_PROP_READ_TIMEOUT_MSEC,
+            math.ceil(request.read_timeout * 1000),
+        ],
+    )
+    if not capture.isOpened():
+        return None
+    if request.kind == "video" or _has_an_end(request.address, capture):
+        return Recording(capture)
+    return Live(capture, request.fps)
+
+
+def _has_an_end(address: str, capture: Any) -> bool:
+    """Whether a web address is a recording: its container states a length."""
+    return address.lower().startswith("http") and capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0
+
+
+def encode_jpeg(image: Image, quality: int, max_size: int | None) -> bytes | None:
+    """The picture as JPEG, its longest side at most `max_size` pixels; None when it cannot be one."""
+    height, width = image.shape[:2]
+    scale = 1.0 if max_size is None else min(1.0, max_size / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    try:
+        scaled = image if scale == 1.0 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        done, data = cv2.imencode(".jpg", scaled, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    except cv2.error:  # a side of more than 65,500 pixels
+        return None
+    return data.tobytes() if done else None

@@ -1,0 +1,70 @@
+"""The configured cameras in; what each will read, its name and its times out. Refuses before anything starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from framecap.capture.creation import recording_start
+from framecap.capture.sampling import Sampling
+from framecap.capture.source import Kind, Source, parse_source
+from framecap.config import CameraConfig, CaptureConfig
+from framecap.errors import ConfigError, SourceNotFound
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One camera. `start` is the time of a recording's first frame, where it is known."""
+
+    name: str
+    source: Source
+    sampling: Sampling
+    start: datetime | None
+
+
+def make_plans(config: CaptureConfig) -> tuple[Plan, ...]:
+    """A plan for each camera. Raises SourceNotFound and ConfigError."""
+    if not config.cameras:
+        raise ConfigError("nothing to capture: name a source, or list some under capture.cameras")
+    start = _start_time(config.start_time)
+    plans = tuple(_plan(camera, config, start) for camera in config.cameras)
+    for number, plan in enumerate(plans):
+        same = [other for other in plans[:number] if other.name == plan.name]
+        if same:
+            raise ConfigError(
+                f"two cameras would be named {plan.name!r} ({same[0].source.shown} and {plan.source.shown}): "
+                "give them a name each under capture.cameras"
+            )
+    return plans
+
+
+def _plan(camera: CameraConfig, config: CaptureConfig, start: datetime | None) -> Plan:
+    source = parse_source(camera.source)
+    if source.kind is Kind.VIDEO and start is None:
+        try:
+            start = recording_start(Path(source.address))
+        except OSError as error:
+            raise SourceNotFound(
+                f"source {source.shown!r} cannot be read ({error.strerror}): check its permissions"
+            ) from None
+    return Plan(camera.name or source.default_name, source, _sampling(camera, config), start)
+
+
+def _sampling(camera: CameraConfig, config: CaptureConfig) -> Sampling:
+    """The camera's own wish before everybody's; `every` before `fps` (which has a default)."""
+    if camera.every is not None or camera.fps is not None:
+        return Sampling(fps=camera.fps, every=camera.every)
+    return Sampling(fps=config.fps, every=config.every)
+
+
+def _start_time(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        start = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(
+            f"capture.start_time: {text!r} is no ISO 8601 time: write 2026-11-22T10:30:00Z or 2026-11-22T10:30:00+01:00"
+        ) from None
+    return start if start.tzinfo is not None else start.replace(tzinfo=UTC)

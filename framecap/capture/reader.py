@@ -1,0 +1,161 @@
+"""The child process of one camera, `python -m framecap.capture.reader`: a Request on standard input, Messages on its output.
+
+It opens the source, grabs, samples and encodes, and dies when its input closes, that is when its parent does. OpenCV and
+FFmpeg write their own errors, addresses included, to standard error: a bounded file in memory that no terminal shows.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from framecap.capture.protocol import (
+    Alive,
+    Dropped,
+    Ended,
+    EndReason,
+    Message,
+    Note,
+    Opened,
+    Picture,
+    Ready,
+    Request,
+    encode,
+)
+from framecap.capture.sampling import Sampler, Sampling
+
+if TYPE_CHECKING:
+    from framecap.capture.grabbers import Grabber
+
+BEAT_SECONDS = 0.5
+BLOCKED_SECONDS = 0.5  # so long without anyone reading our pipe, and what a live source sent meanwhile is stale
+MAX_CHATTER_BYTES = 1 << 20
+MAX_PIXELS = 100_000_000
+
+# FFmpeg opens what a file or stream tells it to: a playlist named .mp4 must not reach other files or the network.
+_FILE_OPTIONS = "protocol_whitelist;file"
+_STREAM_OPTIONS = (
+    "rtsp_transport;tcp|protocol_whitelist;rtsp,rtsps,rtp,srtp,rtmp,rtmps,http,https,httpproxy,hls,crypto,tcp,udp,tls"
+)
+
+# What FFmpeg says, and what that means. Nothing else of its chatter is passed on: it holds addresses.
+_STATUS = re.compile(r"(?:failed:|HTTP error|returned) (?P<status>[45]\d\d)\b")
+_REFUSALS = {"401": "401 Unauthorized", "403": "403 Forbidden"}
+_FAILURES = re.compile(
+    r"Connection refused|No route to host|Network is unreachable|Connection reset by peer|Connection timed out"
+    r"|Failed to resolve hostname|Stream timeout triggered|Device or resource busy"
+    r"|Invalid data found when processing input|moov atom not found"
+)
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole terminal; when to end is the parent's decision
+    output = os.dup(1)
+    os.dup2(2, 1)  # a library that prints must not break the protocol
+    request = Request.decode(sys.stdin.buffer.readline())
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = _STREAM_OPTIONS if request.kind == "stream" else _FILE_OPTIONS
+    os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "24"  # AV_LOG_WARNING: HTTP's 401 is one
+    os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(MAX_PIXELS)
+    pipe = Pipe(output)
+    pipe.send(_read(request, pipe))
+
+
+def _die_with_parent() -> None:
+    while os.read(0, 1):
+        pass
+    os._exit(0)
+
+
+class Pipe:
+    """Where the messages go. `blocked` is how long (seconds) the last one had to wait for a reader."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self.sent_at = time.monotonic()
+        self.blocked = 0.0
+
+    def send(self, message: Message) -> None:
+        view = memoryview(encode(message))
+        begin = time.monotonic()
+        try:
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+        except BrokenPipeError:
+            os._exit(0)
+        self.sent_at = time.monotonic()
+        self.blocked = self.sent_at - begin
+
+
+def _read(request: Request, pipe: Pipe) -> Ended:
+    from framecap.capture.grabbers import open_grabber
+
+    pipe.send(Ready())
+    try:
+        grabber = open_grabber(request)
+    except UnicodeEncodeError:
+        return Ended("unreadable", "its name is not valid UTF-8: rename it")
+    if grabber is None:
+        reason, text = _why()
+        return Ended("unreadable" if request.kind == "video" else reason, text)
+    pipe.send(Opened(grabber.recorded))
+    _copy(request, grabber, pipe)
+    if grabber.note:
+        pipe.send(Note(grabber.note))
+    return Ended("end") if grabber.recorded else Ended("lost", _why()[1])
+
+
+def _copy(request: Request, grabber: Grabber, pipe: Pipe) -> None:
+    """Send the frames that sampling keeps, until the source ends."""
+    from framecap.capture.grabbers import encode_jpeg
+
+    # Somebody chose each picture of a sequence, and file times say nothing of its pace: only `every` thins it out.
+    fps = None if request.kind == "pictures" else request.fps
+    sampler = Sampler(Sampling(fps, request.every), grabber.slack)
+    _drain(grabber, pipe)
+    index = 0
+    while moment := grabber.grab():
+        if time.monotonic() - pipe.sent_at > BEAT_SECONDS:
+            pipe.send(Alive())
+            _limit_chatter()
+        if grabber.note:
+            pipe.send(Note(grabber.note))
+            grabber.note = ""
+        if sampler.keeps(index, moment.seconds) and index > request.skip:
+            image = grabber.picture()
+            jpeg = None if image is None else encode_jpeg(image, request.jpeg_quality, request.max_size)
+            pipe.send(Dropped("undecodable", 1) if jpeg is None else Picture(index, moment.at, jpeg))
+            if pipe.blocked > BLOCKED_SECONDS:
+                _drain(grabber, pipe)
+        index += 1
+
+
+def _drain(grabber: Grabber, pipe: Pipe) -> None:
+    stale = grabber.drain()
+    if stale:
+        pipe.send(Dropped("stale", stale))
+
+
+def _why() -> tuple[EndReason, str]:
+    """What FFmpeg's last words say about a source that does not open or goes away."""
+    chatter = os.pread(2, MAX_CHATTER_BYTES, max(0, os.fstat(2).st_size - MAX_CHATTER_BYTES)).decode(errors="replace")
+    statuses = _STATUS.findall(chatter)
+    if statuses:
+        status = statuses[-1]
+        return ("refused", _REFUSALS[status]) if status in _REFUSALS else ("unreachable", f"status {status}")
+    failures = _FAILURES.findall(chatter)
+    return "unreachable", failures[-1] if failures else ""
+
+
+def _limit_chatter() -> None:
+    if os.fstat(2).st_size > MAX_CHATTER_BYTES:
+        os.ftruncate(2, 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""What happened to one camera's frames: events in, a CameraSummary (and the metrics) out."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from framecap import telemetry
+from framecap.errors import FramecapError
+
+
+@dataclass(frozen=True, slots=True)
+class CameraSummary:
+    """One camera's run. `source` is without credentials; `problem` is what was wrong with it at the end, if anything.
+
+    `dropped` counts by reason: `drop_oldest` and `drop_newest` (the queue was full), `undecodable`, `stale` (pictures that
+    had waited in the camera's or network's buffers: nobody knows their time), `store_unavailable` (away when capture
+    stopped), `store_refused`.
+    """
+
+    camera: str
+    source: str
+    captured: int
+    already_there: int
+    dropped: Mapping[str, int]
+    reconnects: int
+    frozen: int
+    problem: FramecapError | None
+
+
+class Tally:
+    """Counts for one camera, from several threads."""
+
+    def __init__(self, camera: str, source: str) -> None:
+        self.camera = camera
+        self._source = source
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self._dropped: Counter[str] = Counter()
+        self._problem: FramecapError | None = None
+
+    def captured(self) -> None:
+        telemetry.frames_captured.labels(self.camera).inc()
+        self._count("captured")
+
+    def already_there(self) -> None:
+        self._count("already_there")
+
+    def dropped(self, reason: str, count: int = 1) -> bool:
+        """Count dropped frames; whether these are the first of that reason."""
+        telemetry.frames_dropped.labels(self.camera, reason).inc(count)
+        with self._lock:
+            self._dropped[reason] += count
+            return self._dropped[reason] == count
+
+    def reconnected(self) -> None:
+        telemetry.source_reconnects.labels(self.camera).inc()
+        self._count("reconnects")
+
+    def frozen(self) -> None:
+        telemetry.source_freezes.labels(self.camera).inc()
+        self._count("frozen")
+
+    def problem(self, problem: FramecapError | None) -> None:
+        with self._lock:
+            self._problem = problem
+
+    def _count(self, what: str) -> None:
+        with self._lock:
+            self._counts[what] += 1
+
+    def summary(self) -> CameraSummary:
+        with self._lock:
+            return CameraSummary(
+                camera=self.camera,
+                source=self._source,
+                captured=self._counts["captured"],
+                already_there=self._counts["already_there"],
+                dropped=dict(self._dropped),
+                reconnects=self._counts["reconnects"],
+                frozen=self._counts["frozen"],
+                problem=self._problem,
+            )
