@@ -240,8 +240,10 @@ class Camera:
             log.info("camera %s: the picture moves again", self._plan.name)
 
     def _drop(self, reason: str, count: int) -> None:
-        if self._tally.dropped(reason, count):
-            log.warning("camera %s: frames are dropped (%s), the summary will say how many", self._plan.name, reason)
+        first = self._tally.dropped(reason, count)
+        if first:  # stale ones are usual: a stream begins with what its server has kept
+            level = logging.INFO if reason == "stale" else logging.WARNING
+            log.log(level, "camera %s: frames are dropped (%s), the summary will say how many", self._plan.name, reason)
 
     def _say_once(self, text: str) -> None:
         if text not in self._said:
