@@ -6,14 +6,16 @@ foreign key is listed whole every time, and so is what lies in no folder.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
-from framecap.frames import FrameName, frame_key_of, is_frame_key, low_watermark, make_key, parse_key, sidecar_key
+from framecap.frames import SIDECAR_SUFFIX, FrameName, low_watermark, make_key, parse_key
 from framecap.stores.base import Entry, Store
 
 _LAST = "\U0010ffff"  # sorts after every name
+_REST_OF_OWN_KEY = re.compile(r"[0-5]\d[0-5]\d\.\d{6}Z-\d{8,}\.jpg")
 
 
 def pairs(entries: Iterator[Entry]) -> Iterator[tuple[Entry, Entry | None]]:
@@ -23,49 +25,51 @@ def pairs(entries: Iterator[Entry]) -> Iterator[tuple[Entry, Entry | None]]:
     """
     waiting: list[Entry] = []
     for entry in entries:
-        while waiting and entry.key > sidecar_key(waiting[-1].key):
+        key = entry.key
+        while waiting and key > waiting[-1].key + SIDECAR_SUFFIX:
             yield waiting.pop(), None
-        frame = frame_key_of(entry.key)
-        if frame is None:
+        if not key.endswith(SIDECAR_SUFFIX):
             waiting.append(entry)
-        elif waiting and waiting[-1].key == frame:
+        elif waiting and waiting[-1].key + SIDECAR_SUFFIX == key:
             yield waiting.pop(), entry
     while waiting:
         yield waiting.pop(), None
 
 
-def frame_of(key: str) -> str | None:
-    """The key itself when it names a frame: what moves an ingest's watermarks."""
-    return key if is_frame_key(key) else None
-
-
-@dataclass(slots=True)
 class _Seen:
     """Per top-level folder: the newest own key; and the folders that hold foreign keys."""
 
-    newest: dict[str, str] = field(default_factory=dict)
-    foreign: set[str] = field(default_factory=set)
+    def __init__(self) -> None:
+        self.newest: dict[str, str] = {}
+        self.foreign: set[str] = set()
+        self._folder = ""
+        self._hour = "/"  # the beginning of the last own key, up to its hour: what shares it is own by its shape alone
 
     def add(self, key: str) -> None:
+        if key.startswith(self._hour) and _REST_OF_OWN_KEY.fullmatch(key, len(self._hour)):
+            self.newest[self._folder] = max(key, self.newest[self._folder])
+            return
         folder, slash, _ = key.partition("/")
         if not slash:
             return
         if parse_key(key) is None:
             self.foreign.add(folder)
-        elif key > self.newest.get(folder, ""):
-            self.newest[folder] = key
+            return
+        self._folder = folder
+        self._hour = key[: key.rindex("T") + 3]
+        self.newest[folder] = max(key, self.newest.get(folder, ""))
 
 
 class Listing:
     """Lists a store again and again, cheaply; remembers one key per camera.
 
-    `mark` says which frame a listed key stands for when watermarks are moved, None for keys that do not move them.
+    `marks` says whether frames move the watermarks (for who looks for frames) or sidecars do (for who looks for sidecars).
     """
 
-    def __init__(self, store: Store, look_back: timedelta, mark: Callable[[str], str | None] = frame_of) -> None:
+    def __init__(self, store: Store, look_back: timedelta, marks: Literal["frames", "sidecars"] = "frames") -> None:
         self._store = store
         self._look_back = look_back
-        self._mark = mark
+        self._by_sidecars = marks == "sidecars"
         self._seen = _Seen()
 
     def full(self) -> Iterator[Entry]:
@@ -97,9 +101,9 @@ class Listing:
             after = None if passed is None else f"{passed}/{_LAST}"
 
     def _note(self, seen: _Seen, entry: Entry) -> None:
-        frame = self._mark(entry.key)
-        if frame is not None:
-            seen.add(frame)
+        is_sidecar = entry.key.endswith(SIDECAR_SUFFIX)
+        if is_sidecar is self._by_sidecars:
+            seen.add(entry.key.removesuffix(SIDECAR_SUFFIX))
 
     def _watermark(self, key: str) -> str:
         """A key of the future (a clock was wrong) must not hide what comes before it: the watermark is never after now."""

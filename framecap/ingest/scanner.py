@@ -22,7 +22,8 @@ from framecap.stores.base import Entry, Store
 logger = logging.getLogger(__name__)
 
 _MAX_BACK_OFF = 30.0  # seconds between two tries of a store that is away
-_SCAN_SHARE = 0.1  # of the time at most is spent on incremental scans
+_SCAN_SHARE = 0.1  # of the time, at most, is spent on scans
+_HINTED_SCAN_SHARE = 0.02  # where hints find what is new, and scans only what they miss
 _MAX_SUSPECTS = 1000
 
 
@@ -59,6 +60,7 @@ class ScanIngest:
         self._watch = None if watched is None else Watch(watched, self._on_file, self._on_folder)
         self._suspects: set[str] = set()  # found by the last scan, and not yet told of by a hint
         self._renewed = -math.inf  # when hints were last found to be missing
+        self._share = _SCAN_SHARE if watched is None else _HINTED_SCAN_SHARE
         self._wake = threading.Condition()
         self._full_wanted = True
         self._closing = False
@@ -173,13 +175,13 @@ class ScanIngest:
                 back_off = 0.0
                 if full:
                     self._full_took = time.monotonic() - began
-                    next_full = began + max(self._config.full_scan_seconds, self._full_took / _SCAN_SHARE)
+                    next_full = began + max(self._config.full_scan_seconds, self._full_took / self._share)
             self._pause(back_off, time.monotonic() - began)
 
     def _pause(self, back_off: float, took: float) -> None:
         """Until the next scan is due; a wanted full scan comes sooner, but not at once after the last."""
         ended = time.monotonic()
-        due = ended + (back_off or max(self._config.scan_seconds, took / _SCAN_SHARE))
+        due = ended + (back_off or max(self._config.scan_seconds, took / self._share))
         with self._wake:
             while not self._closing:
                 now = time.monotonic()

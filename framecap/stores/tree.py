@@ -11,6 +11,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from framecap.errors import KeyRefused, OversizedFrame, StoreUnavailable
@@ -29,6 +30,15 @@ MAX_REMEMBERED_REFUSALS = 1000
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._ -]{0,199}")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(slots=True)
+class _Level:
+    """A folder being listed: its key (with the final `/`), its descriptor, the names still to come, the next one last."""
+
+    key: str
+    folder: int
+    names: list[str] = field(default_factory=list)
 
 
 class Tree(ABC):
@@ -61,12 +71,7 @@ class Tree(ABC):
         with self.parent(path, "stat") as place:
             if place is None:
                 return None
-            folder, name = place
-            try:
-                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            except FileNotFoundError:
-                return None
-            return self._entry(path, status) if stat.S_ISREG(status.st_mode) else None
+            return self._entry_at(*place, path)
 
     def read(self, path: str, limit: int) -> bytes | None:
         """One file's bytes; None when it is not there. Raises OversizedFrame above `limit` bytes."""
@@ -82,80 +87,68 @@ class Tree(ABC):
 
     def entries(self, prefix: str = "", after: str = "") -> Iterator[Entry]:
         """Frames and sidecars in the byte order of their keys: whose key starts with `prefix` and sorts after `after`."""
-        base = prefix.rpartition("/")[0]
-        start = f"{base}/" if base else ""
-        levels: list[tuple[str, int, list[str]]] = []  # folder's key, its descriptor, its names, the next one last
+        folders = prefix.split("/")[:-1]
+        levels: list[_Level] = []
         try:
-            with guarded("list", str(self.root)):
-                top = self._descend(base.split("/") if base else [], create=False)
-                if top is not None:
-                    levels.append((start, top, self._names(top, start, prefix, after)))
+            top = self._descend(folders, create=False)
+            if top is not None:
+                levels.append(_Level("/".join([*folders, ""]), top))
+                self._read_names(levels[-1], prefix, after)
             while levels:
-                key, folder, names = levels[-1]
-                if not names:
-                    os.close(levels.pop()[1])
+                level = levels[-1]
+                if not level.names:
+                    os.close(levels.pop().folder)
                     continue
-                with guarded("list", str(self.root / key)):
-                    name = names.pop()
-                    entry = self._listed(levels, key, folder, name, prefix, after)
+                name = level.names.pop()
+                if name.endswith("/"):
+                    below = self._open_listed(level, name)
+                    if below is not None:
+                        levels.append(below)
+                        self._read_names(below, prefix, after)
+                    continue
+                entry = self._entry_at(level.folder, name, level.key + name)
                 if entry is not None:
                     yield entry
+        except OSError as error:
+            raise unavailable(error, "list", str(self.root)) from error
         finally:
-            for _, folder, _ in levels:
-                os.close(folder)
+            for level in levels:
+                os.close(level.folder)
 
-    def _listed(
-        self, levels: list[tuple[str, int, list[str]]], key: str, folder: int, name: str, prefix: str, after: str
-    ) -> Entry | None:
-        """The entry of a listed file; None for a folder, whose names become the next level, and for what has gone."""
+    def _open_listed(self, level: _Level, name: str) -> _Level | None:
         try:
-            if not name.endswith("/"):
-                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                return self._entry(key + name, status) if stat.S_ISREG(status.st_mode) else None
-            below = os.open(name[:-1], _FOLDER, dir_fd=folder)
-        except (FileNotFoundError, NotADirectoryError):  # it has gone since
+            return _Level(level.key + name, os.open(name[:-1], _FOLDER, dir_fd=level.folder))
+        except (FileNotFoundError, NotADirectoryError):  # it has gone since, or is another thing by now
             return None
         except PermissionError:
-            if not name.endswith("/"):
-                raise
-            self._refuse(key + name, "no right to read this folder: frames in it are not seen")
+            self._refuse(level.key + name, "no right to read this folder: the frames in it are not seen")
             return None
-        try:
-            names = self._names(below, key + name, prefix, after)
-        except BaseException:
-            os.close(below)
-            raise
-        levels.append((key + name, below, names))
-        return None
 
-    def _names(self, folder: int, key: str, prefix: str, after: str) -> list[str]:
-        """A folder's names that are wanted, folders with a final `/`, in falling order (S3's order, read from the end)."""
-        prefix = prefix[len(key) :]
-        after = after[len(key) :] if after.startswith(key) else ""
-        names = []
-        with os.scandir(folder) as found:
+    def _read_names(self, level: _Level, prefix: str, after: str) -> None:
+        """The level's wanted names, folders with a final `/`, in falling order: in S3's order from the end."""
+        prefix = prefix[len(level.key) :]
+        after = after[len(level.key) :] if after.startswith(level.key) else ""
+        with os.scandir(level.folder) as found:
             for item in found:
                 name = item.name
                 if name[0] == ".":
                     if TEMPORARY.fullmatch(name):
-                        _remove_dead(folder, name)
+                        _remove_dead(level.folder, name)
                     continue
                 if item.is_dir(follow_symlinks=False):
                     name += "/"
-                    if not (name.startswith(prefix) or prefix.startswith(name)):
-                        continue
-                    if name <= after and not after.startswith(name):
-                        continue
-                elif name <= after or not name.startswith(prefix) or not name.lower().endswith(LISTED_SUFFIXES):
-                    continue
-                if item.is_symlink():
-                    self._refuse(key + name, "a symbolic link: links are not followed, move or mount what it points to")
-                elif self._is_acceptable(key, name):
-                    names.append(name)
-        names.sort(reverse=True)
-        return names
+                    wanted = name.startswith(prefix) or prefix.startswith(name)
+                    wanted = wanted and (name > after or after.startswith(name))
+                else:
+                    wanted = name > after and name.startswith(prefix) and name.lower().endswith(LISTED_SUFFIXES)
+                if wanted and self._is_acceptable(level.key, name, item):
+                    level.names.append(name)
+        level.names.sort(reverse=True)
 
-    def _is_acceptable(self, folder: str, name: str) -> bool:
+    def _is_acceptable(self, folder: str, name: str, item: os.DirEntry[str]) -> bool:
+        if item.is_symlink():
+            self._refuse(folder + name, "a symbolic link: links are not followed, move or mount what it points to")
+            return False
         if _PLAIN_NAME.fullmatch(name.removesuffix("/")) and len(folder) + len(name) < MAX_NAME_BYTES:
             return True
         key = folder + name
@@ -177,7 +170,13 @@ class Tree(ABC):
         else:
             logger.warning("left out: %s: %s", mask(ascii(key[:200])), reason)
 
-    def _entry(self, key: str, status: os.stat_result) -> Entry:
+    def _entry_at(self, folder: int, name: str, key: str) -> Entry | None:
+        try:
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        if not stat.S_ISREG(status.st_mode):
+            return None
         return Entry(key, status.st_size, status.st_mtime, self.etag(status))
 
     @contextmanager
@@ -198,6 +197,8 @@ class Tree(ABC):
                 os.close(folder)
 
     def _descend(self, folders: list[str], create: bool) -> int | None:
+        if any(part in ("", ".", "..") for part in folders):
+            raise KeyRefused(f"{'/'.join(folders)[:200]!a}: no plain path below the store")
         here = self._open_root()
         try:
             for part in folders:
