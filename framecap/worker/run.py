@@ -155,7 +155,6 @@ class _Worker:
     def _lease_frames(self) -> None:
         """Until it is time to stop. In trouble one frame at a time is tried, so that little work is done for nothing."""
         while self._going_on:
-            telemetry.pending_frames.set(self._ingest.backlog().pending)
             delay = self._patience.delay
             self._pause(delay)
             if not self._hand.wait_for_less_than(1 if delay else self._config.queue, _GLANCE_SECONDS):
@@ -366,7 +365,6 @@ class _Worker:
         deadline = time.monotonic() + _JOIN_SECONDS
         for thread in threads:
             thread.join(max(deadline - time.monotonic(), 0.0))
-        telemetry.pending_frames.set(self._ingest.backlog().pending)
 
     @property
     def _going_on(self) -> bool:
