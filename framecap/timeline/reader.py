@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,8 +37,8 @@ def read_sidecars(path: str | Path, follow: bool = False, stop: threading.Event 
 
     Of own keys, a folder's names and one sidecar per camera are in memory; of foreign keys, whose names do not sort by time,
     every time and key is. With `follow` it then goes on, until `stop` is set, with the sidecars that are committed later: as
-    they are found, every two seconds, the ones found together in time order. Each key comes once, also if its sidecar is
-    replaced. A torn sidecar is passed over with a warning (and, with `follow`, comes when it is whole).
+    they are found, every two seconds, the ones found together in time order. Each key comes once (one whose sidecar is replaced
+    may come again). A torn sidecar is passed over with a warning, and with `follow` comes when it is whole.
     Raises ConfigError when there is no such directory, StoreUnavailable when it goes away (with `follow` it waits instead).
     """
     if not Path(path).is_dir():
@@ -64,7 +64,7 @@ class _Reader:
                 cameras[entry.key.partition("/")[0]] = None
             else:
                 foreign.extend((found.place, entry) for found in self.read([entry]))
-        foreign.sort(key=lambda dated: dated[0])
+        foreign.sort(key=itemgetter(0))
         streams = [self._own(camera) for camera in cameras]
         yield from heapq.merge(*streams, self.read(entry for _, entry in foreign), key=attrgetter("place"))
 
@@ -93,8 +93,8 @@ class _Reader:
 class _Follower:
     """Goes on where the first reading ended.
 
-    What was committed more than a look-back before the newest sidecar counts as given; of what is younger, the keys that were
-    given are remembered.
+    What was committed more than a look-back before the newest sidecar counts as given; of what is younger, the keys that
+    were given are remembered.
     """
 
     def __init__(self, store: Store, reader: _Reader) -> None:
@@ -139,9 +139,8 @@ class _Follower:
         ]
         if full:
             self._next_full = time.monotonic() + self._full_every
-        dated = sorted(
-            ((found.place, entry) for entry in new for found in self._reader.read([entry])), key=lambda pair: pair[0]
-        )
+        dated = [(found.place, entry) for entry in new for found in self._reader.read([entry])]
+        dated.sort(key=itemgetter(0))
         return self._reader.read(entry for _, entry in dated)
 
     def _note(self, found: _Found) -> None:
