@@ -158,10 +158,11 @@ class TrainConfig(_Section):
     attention: int = Field(512, ge=1, description="width of the attention's inner layer")
     memory: int | None = Field(512, ge=1, description="features are projected to this width once a frame; null: as they are")
     dropout: float = Field(0.5, ge=0, lt=1)
-    batch_size: int = Field(64, ge=1)
-    epochs: int = Field(12, ge=1)
+    amp: Literal["auto", "bf16", "fp32"] = Field("auto", description="auto: bf16 where the device has it in hardware")
+    batch_size: int = Field(120, ge=1, description="captions a step; a photo's captions go together")
+    epochs: int = Field(10, ge=1)
     patience: int = Field(3, ge=1, description="epochs without a better CIDEr-D before it stops")
-    learning_rate: float = Field(5e-4, gt=0)
+    learning_rate: float = Field(1e-3, gt=0, description="the highest, of a one-cycle schedule")
     weight_decay: float = Field(0.01, ge=0)
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     attention_penalty: float = Field(1.0, ge=0, description="weight of the doubly stochastic attention's term")
@@ -226,7 +227,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}): name another with --config") from None
     if len(text) > MAX_CONFIG_BYTES:
         raise ConfigError(f"{path}: {len(text)} bytes are no configuration (the limit is {MAX_CONFIG_BYTES})")
-    tree = _plain_yaml(text, str(path))
+    tree = parse_value(text, str(path))
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -254,7 +255,8 @@ class _PlainLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _plain_yaml(text: str | bytes, where: str) -> Any:
+def parse_value(text: str | bytes, where: str) -> Any:
+    """A value as config.yaml would read it. Raises ConfigError, naming `where`."""
     try:
         return yaml.load(text, Loader=_PlainLoader)  # noqa: S506 - it is a SafeLoader
     except yaml.YAMLError as error:
@@ -277,7 +279,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     for name, text in environment.items():
         if name.startswith(ENVIRONMENT_PREFIX):
             keys = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
-            _put(tree, keys, _plain_yaml(text, name), name)
+            _put(tree, keys, parse_value(text, name), name)
     return tree
 
 

@@ -1,0 +1,136 @@
+"""A bundle on disk in, its verified parts out.
+
+A bundle is a folder of five files: `bundle.json` (this schema), `vocabulary.json` (a word map), `model.safetensors` (every
+weight, once: matrices in fp16, vectors in fp32), and the graphs `encoder.onnx` and `decoder.onnx`, which point into it.
+Both runtimes read the same numbers. Nothing in it can run code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from framecap.captioning.vocabulary import Vocabulary
+from framecap.errors import BundleError
+
+FORMAT = 1
+WEIGHTS, VOCABULARY, ENCODER, DECODER = "model.safetensors", "vocabulary.json", "encoder.onnx", "decoder.onnx"
+PARTS = (VOCABULARY, WEIGHTS, ENCODER, DECODER)
+MAX_JSON_BYTES = 64 << 20
+IN_THE_BOX = Path(__file__).parent.parent / "bundles"
+
+Width = Annotated[int, Field(ge=1, le=1_000_000)]
+Channels = tuple[float, float, float]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class EncoderCard(_Part):
+    """The encoder's name (see model/encoder.py) and the grid it is resampled to; null: as it comes."""
+
+    name: str
+    grid: Width | None
+
+
+class DecoderCard(_Part):
+    """The widths of the attention LSTM decoder (see model/decoder.py)."""
+
+    kind: Literal["attention_lstm"]
+    words: Width
+    features: Width
+    memory: Width | None
+    embedding: Width
+    hidden: Width
+    attention: Width
+
+
+class PreprocessingCard(_Part):
+    """Pictures are squashed to size x size RGB; mean and std (of values 0 to 255) are applied inside the model."""
+
+    size: Annotated[int, Field(ge=16, le=4096)]
+    mean: Channels
+    std: Channels
+
+
+class BundleCard(_Part):
+    """bundle.json."""
+
+    format: Literal[1]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    encoder: EncoderCard
+    decoder: DecoderCard
+    preprocessing: PreprocessingCard
+    places: tuple[Width, Width] = Field(description="rows and columns of the grid that the decoder looks at")
+    training: dict[str, Any] = Field(description="data and settings it was trained with")
+    scores: dict[str, Any]
+    licences: dict[str, str]
+    files: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]]
+
+    @property
+    def hash(self) -> str:
+        """What names the model in every sidecar: SHA-256 over the files' hashes and all that changes a caption."""
+        parts = self.model_dump(mode="json", include={"encoder", "decoder", "preprocessing", "places", "files"})
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle."""
+
+    path: Path
+    card: BundleCard
+    vocabulary: Vocabulary
+    hash: str
+
+
+def open_bundle(name: str) -> Bundle:
+    """The bundle `default` (the model in the box), or the one in the folder `name`; every part's hash is checked.
+
+    Raises BundleError, naming the part and what to do.
+    """
+    path = IN_THE_BOX / name if name == "default" else Path(name)
+    card = _read_card(path)
+    if set(card.files) != set(PARTS):
+        raise BundleError(f"{path}/bundle.json: its files must be {', '.join(PARTS)}")
+    for part, expected in card.files.items():
+        if file_hash(path / part) != expected:
+            raise BundleError(f"{path}/{part}: not the file that bundle.json names: copy or export the whole bundle again")
+    vocabulary = Vocabulary.from_json((path / VOCABULARY).read_bytes())
+    if len(vocabulary) != card.decoder.words:
+        raise BundleError(
+            f"{path}: the vocabulary has {len(vocabulary)} words, the decoder {card.decoder.words}: they are of two models"
+        )
+    return Bundle(path, card, vocabulary, card.hash)
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a part. Raises BundleError when it is missing."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BundleError(f"{path}: {error.strerror}: the bundle is not whole, copy or export it again") from None
+
+
+def _read_card(path: Path) -> BundleCard:
+    file = path / "bundle.json"
+    try:
+        if file.stat().st_size > MAX_JSON_BYTES:
+            raise BundleError(f"{file}: too large for a bundle.json")
+        return BundleCard.model_validate_json(file.read_bytes())
+    except OSError as error:
+        raise BundleError(
+            f"{path}: no model bundle here ({file.name}: {error.strerror}): name a bundle's folder with --bundle, or leave "
+            "it out for the model in the box; `python -m train export` makes bundles"
+        ) from None
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the whole"
+        raise BundleError(f"{file}: {place}: {first['msg']}") from None

@@ -1,0 +1,69 @@
+"""A bundle in a runtime: pictures in, captions out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from framecap.captioning.beam import BeamSettings, Decoder, Sentence, search
+from framecap.captioning.bundle import Bundle
+from framecap.captioning.caption import Caption, Images, ModelName
+from framecap.captioning.vocabulary import sentence
+from framecap.config import CaptioningConfig
+from framecap.errors import NonFiniteOutput
+
+
+class Runtime(Protocol):
+    """What executes a bundle."""
+
+    name: str
+
+    def look(self, images: Images) -> Decoder:
+        """Everything that is done once a frame, for the images (n, size, size, 3) uint8 RGB."""
+        ...
+
+
+class BundleCaptioner:
+    """See `caption.Captioner`."""
+
+    def __init__(self, bundle: Bundle, runtime: Runtime, config: CaptioningConfig) -> None:
+        self.bundle, self.runtime, self.config = bundle, runtime, config
+        self.settings = BeamSettings(
+            beam=config.beam,
+            max_words=config.max_words,
+            length_penalty=config.length_penalty,
+            block_ngrams=config.block_ngrams,
+            sentences=1 + config.alternatives,
+        )
+
+    @property
+    def model(self) -> ModelName:
+        return ModelName(self.bundle.card.name, self.bundle.hash, self.runtime.name)
+
+    @property
+    def image_size(self) -> int:
+        return self.bundle.card.preprocessing.size
+
+    def caption(self, images: Images) -> Sequence[Caption | Exception]:
+        """See `caption.Captioner`."""
+        found = search(self.runtime.look(images), self.bundle.vocabulary.end, self.settings)
+        return [
+            self._caption(sentences) if sentences else NonFiniteOutput("the model gave NaN for this picture")
+            for sentences in found
+        ]
+
+    def _caption(self, sentences: list[Sentence]) -> Caption:
+        best, *others = sentences
+        return Caption(
+            text=self._text(best),
+            confidence=best.confidence,
+            words=tuple(self.bundle.vocabulary.decode(best.words)),
+            log_probabilities=best.log_probabilities,
+            truncated=best.truncated,
+            alternatives=tuple((self._text(other), other.confidence) for other in others),
+            attention=best.attention.reshape(-1, *self.bundle.card.places),
+        )
+
+    def _text(self, found: Sentence) -> str:
+        words = self.bundle.vocabulary.decode(found.words)
+        return sentence(words, self.config.capitalise, self.config.full_stop and not found.truncated)

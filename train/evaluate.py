@@ -1,0 +1,61 @@
+"""A bundle and a split in, its scores out: every photo captioned as the worker would, one hypothesis each, raw references."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tqdm import tqdm
+
+from framecap.captioning.bundle import Bundle, open_bundle
+from framecap.captioning.caption import Caption
+from framecap.captioning.captioner import BundleCaptioner
+from framecap.captioning.load import load_runtime
+from framecap.config import CaptioningConfig
+from framecap.errors import ConfigError, ModelError
+from train.dataset import Split
+from train.export import write_card
+from train.scores import Scores, score
+
+BATCH = 32  # photos
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The scores, the captions they are of, and how many photos a second were captioned."""
+
+    scores: Scores
+    captions: list[Caption]
+    photos_per_second: float
+
+
+def evaluate(bundle: Bundle, split: Split, config: CaptioningConfig) -> Evaluation:
+    """Caption every photo of the split (free running) and score the words. Raises ConfigError without references."""
+    if not split.references:
+        raise ConfigError(f"{split.images.parent}: no REFERENCES file: run `python -m train prepare` to have raw references")
+    captioner = BundleCaptioner(bundle, load_runtime(bundle, config), config)
+    captions: list[Caption] = []
+    started = time.perf_counter()
+    for start in tqdm(range(0, len(split), BATCH), "caption", unit="batch"):
+        for caption in captioner.caption(split.pictures(start, min(start + BATCH, len(split)))):
+            if isinstance(caption, Exception):
+                raise ModelError(f"photo {len(captions)}: {caption}")
+            captions.append(caption)
+    seconds = time.perf_counter() - started
+    return Evaluation(score([caption.words for caption in captions], split.references), captions, len(split) / seconds)
+
+
+def write_scores(bundle: Bundle, name: str, scores: Scores) -> Bundle:
+    """Put the scores on the bundle's card; its hash stays what it is."""
+    card = bundle.card.model_copy(update={"scores": {**bundle.card.scores, name: scores.rounded()}})
+    write_card(bundle.path, card)
+    return open_bundle(str(bundle.path))
+
+
+def table(rows: Sequence[tuple[str, Scores]]) -> str:
+    """The scores as a Markdown table."""
+    names = list(rows[0][1].rounded())
+    lines = [f"| | {' | '.join(names)} |", "| --- |" + " ---: |" * len(names)]
+    lines += [f"| {title} | {' | '.join(str(value) for value in scores.rounded().values())} |" for title, scores in rows]
+    return "\n".join(lines)

@@ -1,0 +1,83 @@
+"""An encoder, a trained decoder and a vocabulary in, a bundle out: the folder that `framecap work --bundle` takes."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from framecap.captioning.bundle import (
+    FORMAT,
+    PARTS,
+    VOCABULARY,
+    Bundle,
+    BundleCard,
+    DecoderCard,
+    EncoderCard,
+    PreprocessingCard,
+    file_hash,
+    open_bundle,
+)
+from framecap.captioning.model.decoder import AttentionDecoder
+from framecap.captioning.model.encoder import Encoder
+from framecap.captioning.vocabulary import Vocabulary
+from framecap.errors import ConfigError
+from train.graphs import write_graphs
+
+
+def export(
+    out: Path,
+    name: str,
+    encoder: Encoder,
+    decoder: AttentionDecoder,
+    vocabulary: Vocabulary,
+    about: Mapping[str, Mapping[str, Any]],
+) -> Bundle:
+    """Write the bundle into a folder beside `out`, check it, and put it in place of what `out` was.
+
+    `about` has the card's `training`, `scores` and `licences`. Raises ConfigError when `out` is a folder of other things.
+    """
+    if out.exists() and not (out / "bundle.json").is_file() and any(out.iterdir()):
+        raise ConfigError(f"{out}: holds other things than a bundle: name another folder")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    unfinished.chmod(0o755)
+    try:
+        (unfinished / VOCABULARY).write_text(vocabulary.to_json(), encoding="utf-8")
+        write_graphs(encoder, decoder, vocabulary.never_said, unfinished)
+        card = _card(name, encoder, decoder, about, {part: file_hash(unfinished / part) for part in PARTS})
+        write_card(unfinished, card)
+        open_bundle(str(unfinished))
+        if out.exists():
+            shutil.rmtree(out)
+        unfinished.rename(out)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return open_bundle(str(out))
+
+
+def write_card(folder: Path, card: BundleCard) -> None:
+    """Write bundle.json."""
+    (folder / "bundle.json").write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def _card(
+    name: str, encoder: Encoder, decoder: AttentionDecoder, about: Mapping[str, Mapping[str, Any]], files: dict[str, str]
+) -> BundleCard:
+    return BundleCard(
+        format=FORMAT,
+        name=name,
+        encoder=EncoderCard(name=encoder.name, grid=encoder.grid[0] if encoder.pool_rows is not None else None),
+        decoder=DecoderCard(kind="attention_lstm", **asdict(decoder.shape)),
+        preprocessing=PreprocessingCard(
+            size=encoder.size, mean=tuple(encoder.mean.tolist()), std=tuple((1 / encoder.scale).tolist())
+        ),
+        places=encoder.grid,
+        training=dict(about.get("training", {})),
+        scores=dict(about.get("scores", {})),
+        licences=dict(about.get("licences", {})),
+        files=files,
+    )
