@@ -14,6 +14,7 @@ from framecap.errors import DeviceMemoryError, ModelError, NonFiniteOutput
 logger = logging.getLogger(__name__)
 
 _RECOVERY_BATCHES = 8  # batches in a row that must fit before twice as many pictures are tried again
+_ALARMING_FAILURES = 16  # so many say that it is not the frames
 
 
 class SteadyCaptioner:
@@ -23,10 +24,19 @@ class SteadyCaptioner:
         self._captioner = captioner
         self._batch_size = batch_size
         self._fitted = 0
+        self._failures = 0  # frames in a row without a caption
         self.limit = batch_size
 
     def caption(self, pictures: Sequence[Images]) -> list[Caption | Exception]:
         """One caption or exception for each picture of shape (size, size, 3)."""
+        answers = self._answers(pictures)
+        for answer in answers:
+            self._failures = self._failures + 1 if isinstance(answer, Exception) else 0
+            if self._failures == _ALARMING_FAILURES:
+                logger.error("%d frames in a row could not be captioned, the last because: %s", self._failures, answer)
+        return answers
+
+    def _answers(self, pictures: Sequence[Images]) -> list[Caption | Exception]:
         answers: list[Caption | Exception] = []
         while len(answers) < len(pictures):
             batch = pictures[len(answers) : len(answers) + self.limit]

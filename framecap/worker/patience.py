@@ -19,24 +19,35 @@ class Patience:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._failures = 0
+        self._until = 0.0
         self._said_at = -_SAY_AGAIN_SECONDS
 
     def failed(self, error: Exception) -> float:
         """Note a failure; how many seconds to wait before the next try."""
         with self._lock:
-            self._failures += 1
-            say = time.monotonic() - self._said_at >= _SAY_AGAIN_SECONDS
+            now = time.monotonic()
+            if now >= self._until:  # failures at the same time are one
+                self._failures += 1
+            delay = min(_FIRST_SECONDS * 2.0 ** min(self._failures - 1, 10), _MAX_SECONDS)
+            self._until = now + delay
+            say = now - self._said_at >= _SAY_AGAIN_SECONDS
             if say:
-                self._said_at = time.monotonic()
+                self._said_at = now
         if say:
             logger.warning("trouble, trying again until it is over: %s", error)
-        return self.delay
+        return delay
 
     def worked(self) -> None:
-        self._failures = 0
+        if self._failures:
+            with self._lock:
+                self._failures = 0
+                self._until = 0.0
 
     @property
-    def delay(self) -> float:
-        """Seconds to wait before the next try; 0 without trouble."""
-        failures = self._failures
-        return min(_FIRST_SECONDS * 2.0 ** min(failures - 1, 10), _MAX_SECONDS) if failures else 0.0
+    def troubled(self) -> bool:
+        return self._failures > 0
+
+    @property
+    def wait(self) -> float:
+        """Seconds before the next try; 0 without trouble."""
+        return max(self._until - time.monotonic(), 0.0)

@@ -11,12 +11,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import queue
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from framecap import frames, sidecar, telemetry
@@ -43,6 +40,8 @@ from framecap.worker.jobs import Hand, Job
 from framecap.worker.near_duplicates import NearDuplicates, Verdicts
 from framecap.worker.patience import Patience
 from framecap.worker.records import record
+from framecap.worker.stages import Stage
+from framecap.worker.tally import Tally, WorkSummary
 
 logger = logging.getLogger(__name__)
 
@@ -60,18 +59,6 @@ class Flag(Protocol):
     def is_set(self) -> bool: ...
 
 
-@dataclass(frozen=True, slots=True)
-class WorkSummary:
-    """How many sidecars were committed, by status; how many were there already; how long it took."""
-
-    captioned: int
-    duplicate: int
-    skipped: int
-    failed: int
-    already_there: int
-    seconds: float
-
-
 def run_worker(
     config: WorkerConfig,
     store: Store,
@@ -81,98 +68,82 @@ def run_worker(
     finish: Flag,
     on_commit: Callable[[Sidecar], None] | None = None,
 ) -> WorkSummary:
-    """Caption frames until told otherwise; `ingest` is started and closed by the caller.
+    """Caption frames until told otherwise; `ingest` is started before and closed after by the caller.
 
     `stop`: take no new frames, drain for up to `worker.grace_seconds`, give back the rest. `finish`: return when ingest is
     exhausted. `on_commit` hears of each sidecar that was committed here, from one thread at a time. Raises MissingError
     when no decoder starts on this machine.
     """
-    return _Worker(config, store, ingest, captioner, stop, finish, on_commit).run()
+    worker = _Worker(config, store, ingest, captioner, Tally(on_commit))
+    return worker.run(stop, finish)
 
 
 class _Worker:
-    def __init__(
-        self,
-        config: WorkerConfig,
-        store: Store,
-        ingest: Ingest,
-        captioner: Captioner,
-        stop: Flag,
-        finish: Flag,
-        on_commit: Callable[[Sidecar], None] | None,
-    ) -> None:
+    def __init__(self, config: WorkerConfig, store: Store, ingest: Ingest, captioner: Captioner, tally: Tally) -> None:
         self._config = config
         self._store = store
         self._ingest = ingest
         self._model = captioner.model
-        self._stop = stop
-        self._finish = finish
-        self._on_commit = on_commit
-        self._count = config.decoders or len(os.sched_getaffinity(0))
+        self._tally = tally
+        count = config.decoders or len(os.sched_getaffinity(0))
         self._decoders = DecoderPool(
-            DecoderSettings(captioner.image_size, config.max_pixels, config.decode_timeout_seconds), self._count
+            DecoderSettings(captioner.image_size, config.max_pixels, config.decode_timeout_seconds), count
         )
         self._captioner = SteadyCaptioner(captioner, config.batch_size)
         self._near_duplicates = NearDuplicates(config.near_duplicates) if config.near_duplicates.enabled else None
         self._hand = Hand()
         self._patience = Patience()
-        self._to_read: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._to_decode: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._to_commit: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._batches = Batches(config.batch_wait_ms / 1000, self._hand)
-        self._counts: Counter[str] = Counter()
-        self._telling = threading.Lock()
+        self._reading = Stage("read", _READERS, self._read, self._went_wrong)
+        self._decoding = Stage("decode", count, self._decode, self._went_wrong)
+        self._committing = Stage("commit", _COMMITTERS, self._commit, self._went_wrong)
         self._over = False  # what is still under way is nobody's any more
         self._fatal: BaseException | None = None
 
-    def run(self) -> WorkSummary:
+    def run(self, stop: Flag, finish: Flag) -> WorkSummary:
         started = time.monotonic()
-        leasing = threading.Thread(target=self._guarded, args=(self._lease_frames,), name="lease", daemon=True)
+        leasing = threading.Thread(target=self._guarded, args=(self._lease_frames, stop, finish), name="lease", daemon=True)
         captioning = threading.Thread(target=self._guarded, args=(self._caption_batches,), name="caption", daemon=True)
-        stages = [
-            threading.Thread(target=self._stage, args=(inbox, work), name=f"{name} {number}", daemon=True)
-            for name, inbox, work, count in (
-                ("read", self._to_read, self._read, _READERS),
-                ("decode", self._to_decode, self._decode, self._count),
-                ("commit", self._to_commit, self._commit, _COMMITTERS),
-            )
-            for number in range(count)
-        ]
-        threads = [leasing, captioning, *stages]
+        stages = (self._reading, self._decoding, self._committing)
+        threads = [leasing, captioning, *(thread for stage in stages for thread in stage.threads)]
         try:
             for thread in threads:
                 thread.start()
             leasing.join()
-            self._drain()
+            self._drain(stop)
         finally:
             self._end(threads)
         if self._fatal:
             raise self._fatal
-        return self._summary(time.monotonic() - started)
+        return self._tally.summary(time.monotonic() - started)
 
-    # The flow
+    # The flow, from thread to thread
 
-    def _lease_frames(self) -> None:
+    def _lease_frames(self, stop: Flag, finish: Flag) -> None:
         """Until it is time to stop. In trouble one frame at a time is tried, so that little work is done for nothing."""
-        while self._going_on:
-            delay = self._patience.delay
-            self._pause(delay)
-            if not self._hand.wait_for_less_than(1 if delay else self._config.queue, _GLANCE_SECONDS):
+        while not (stop.is_set() or self._over or self._fatal):
+            if (wait := self._patience.wait) > 0:
+                time.sleep(min(wait, _GLANCE_SECONDS))
+                continue
+            if not self._hand.wait_for_less_than(1 if self._patience.troubled else self._config.queue, _GLANCE_SECONDS):
                 continue
             try:
                 lease = self._ingest.lease(_GLANCE_SECONDS)
             except StoreUnavailable as error:
                 self._patience.failed(error)
                 continue
-            if lease is None:
-                if self._finish.is_set() and self._ingest.exhausted():
-                    return
-                continue
-            job = Job(lease, lease.entry)
-            self._hand.take(job)
-            if self._near_duplicates:
-                self._near_duplicates.leased(job)
-            self._to_read.put(job)
+            if lease is not None:
+                self._take(Job(lease, lease.entry))
+            elif finish.is_set() and self._ingest.exhausted():
+                return
+
+    def _take(self, job: Job) -> None:
+        self._hand.take(job)
+        if self._near_duplicates:
+            self._near_duplicates.leased(job)
+        self._reading.put(job)
+        if self._over:
+            self._give_back(job, 0.0)
 
     def _read(self, job: Job) -> None:
         started = time.monotonic()
@@ -181,7 +152,7 @@ class _Worker:
         job.sha256 = hashlib.sha256(job.data).hexdigest()
         job.position = frames.read_position(job.data)
         job.read_seconds = self._spent("read", started)
-        self._to_decode.put(job)
+        self._decoding.put(job)
 
     def _decode(self, job: Job) -> None:
         started = time.monotonic()
@@ -196,9 +167,7 @@ class _Worker:
         self._hand.reached_captioner(job)
 
     def _caption_batches(self) -> None:
-        while (batch := self._batches.take(self._captioner.limit)) is not None:
-            if self._over:
-                continue
+        while (batch := self._batches.take(self._captioner.limit)) is not None and not self._over:
             started = time.monotonic()
             answers = self._captioner.caption([job.picture.pixels for job in batch if job.picture])
             seconds = self._spent("caption", started)
@@ -209,7 +178,7 @@ class _Worker:
                     self._went_wrong(job, answer)
                 else:
                     job.outcome = answer
-                    self._to_commit.put(job)
+                    self._committing.put(job)
 
     def _commit(self, job: Job) -> None:
         started = time.monotonic()
@@ -226,7 +195,14 @@ class _Worker:
             self._give_back(job, self._patience.failed(error))
         else:
             self._spent("commit", started)
-            self._committed(job, made, outcome)
+            self._written(job, made, outcome)
+
+    def _record(self, job: Job) -> Sidecar:
+        try:
+            return record(job, self._model)
+        except ValueError as error:
+            job.outcome = ModelError(f"the model's answer does not fit into a sidecar: {error}")
+            return record(job, self._model)
 
     def _write(self, job: Job, data: bytes) -> Commit | None:
         """None when the frame was replaced meanwhile: the sidecar would be about a picture that is gone."""
@@ -236,15 +212,14 @@ class _Worker:
             return self._store.replace_sidecar(job.key, data, if_match=job.lease.torn)
         return self._store.commit_sidecar(job.key, data)
 
-    def _committed(self, job: Job, made: Sidecar, outcome: Commit | None) -> None:
+    def _written(self, job: Job, made: Sidecar, outcome: Commit | None) -> None:
         self._patience.worked()
         match outcome:
             case Commit.COMMITTED:
-                self._tell(made)
+                self._tally.committed(made)
                 self._finished(job, made)
             case Commit.ALREADY_THERE:
-                with self._telling:
-                    self._counts["already_there"] += 1
+                self._tally.already_there()
                 self._finished(job, None)
             case None:
                 self._give_back(job, _LOOK_AGAIN_SECONDS)
@@ -253,6 +228,8 @@ class _Worker:
 
     def _went_wrong(self, job: Job, error: Exception) -> None:
         """Try the frame again where that can help, else let its sidecar say what is wrong with it."""
+        if self._over:
+            return
         retryable = error.retryable if isinstance(error, FramecapError) else True
         match error:
             case FrameGone():
@@ -285,7 +262,7 @@ class _Worker:
     def _failed(self, job: Job, error: Exception) -> None:
         logger.warning("%s: failed: %s", job.key, error)
         job.outcome = error
-        self._to_commit.put(job)
+        self._committing.put(job)
 
     def _give_back(self, job: Job, delay: float, counts: bool = False) -> None:
         if self._hand.end(job):
@@ -305,83 +282,40 @@ class _Worker:
         for job in verdicts.to_caption:
             self._batches.put(job)
         for job in verdicts.duplicates:
-            self._to_commit.put(job)
+            self._committing.put(job)
 
-    def _record(self, job: Job) -> Sidecar:
-        try:
-            return record(job, self._model)
-        except ValueError as error:
-            job.outcome = ModelError(f"the model's answer does not fit into a sidecar: {error}")
-            return record(job, self._model)
+    # The end of the worker
 
-    def _tell(self, made: Sidecar) -> None:
-        telemetry.frames_committed.labels(made.status).inc()
-        with self._telling:
-            self._counts[made.status] += 1
-            if self._on_commit:
-                try:
-                    self._on_commit(made)
-                except Exception:
-                    logger.exception("%s: committed, but whoever wanted to hear of it failed", made.frame.key)
-
-    # The threads
-
-    def _stage(self, inbox: queue.SimpleQueue[Job | None], work: Callable[[Job], None]) -> None:
-        while (job := inbox.get()) is not None:
-            if self._over:
-                continue
-            try:
-                work(job)
-            except Exception as error:
-                self._went_wrong(job, error)
-
-    def _guarded(self, body: Callable[[], None]) -> None:
-        try:
-            body()
-        except BaseException as error:
-            self._fatal = error
-
-    def _drain(self) -> None:
-        """Wait for what is in the hand: without limit when everything was leased, else for the grace time."""
+    def _drain(self, stop: Flag) -> None:
+        """Wait for what is in the hand: as long as it takes, or for the grace time once it is to stop."""
         deadline: float | None = None
         while not self._fatal and not self._hand.wait_for_less_than(1, _GLANCE_SECONDS):
-            if self._stop.is_set():
-                if deadline is None:
-                    logger.info("stopping: %d frames in hand are finished first", len(self._hand.jobs))
-                    deadline = time.monotonic() + self._config.grace_seconds
-                if time.monotonic() >= deadline:
-                    logger.warning("the grace time is over: %d frames are given back", len(self._hand.jobs))
-                    return
+            if deadline is None and stop.is_set():
+                logger.info("stopping: %d frames in hand are finished first", len(self._hand.jobs))
+                deadline = time.monotonic() + self._config.grace_seconds
+            if deadline is not None and time.monotonic() >= deadline:
+                logger.warning("the grace time is over: %d frames are given back", len(self._hand.jobs))
+                return
 
     def _end(self, threads: list[threading.Thread]) -> None:
         self._over = True
+        for stage in (self._reading, self._decoding, self._committing):
+            stage.end()
+        self._batches.end()
         for job in self._hand.jobs:
             self._give_back(job, 0.0)
-        for inbox, count in ((self._to_read, _READERS), (self._to_decode, self._count), (self._to_commit, _COMMITTERS)):
-            for _ in range(count):
-                inbox.put(None)
-        self._batches.end()
         self._decoders.close()
         deadline = time.monotonic() + _JOIN_SECONDS
         for thread in threads:
             thread.join(max(deadline - time.monotonic(), 0.0))
 
-    @property
-    def _going_on(self) -> bool:
-        return not (self._stop.is_set() or self._over or self._fatal)
-
-    def _pause(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0 and self._going_on:
-            time.sleep(min(left, _GLANCE_SECONDS))
+    def _guarded(self, body: Callable[..., None], *arguments: Flag) -> None:
+        try:
+            body(*arguments)
+        except BaseException as error:  # a thread's error must end the worker, not only the thread
+            self._fatal = error
 
     def _spent(self, stage: str, started: float) -> float:
         seconds = time.monotonic() - started
         telemetry.stage_seconds.labels(stage).observe(seconds)
         return seconds
-
-    def _summary(self, seconds: float) -> WorkSummary:
-        counts = self._counts
-        return WorkSummary(
-            counts["captioned"], counts["duplicate"], counts["skipped"], counts["failed"], counts["already_there"], seconds
-        )
