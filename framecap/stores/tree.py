@@ -87,13 +87,15 @@ class Tree(ABC):
 
     def entries(self, prefix: str = "", after: str = "") -> Iterator[Entry]:
         """Frames and sidecars in the byte order of their keys: whose key starts with `prefix` and sorts after `after`."""
-        folders = prefix.split("/")[:-1]
+        start = prefix[: prefix.rfind("/") + 1]
+        if start < after and not after.startswith(start):
+            return
         levels: list[_Level] = []
         try:
-            top = self._descend(folders, create=False)
+            top = self._open_start(start)
             if top is not None:
-                levels.append(_Level("/".join([*folders, ""]), top))
-                self._read_names(levels[-1], prefix, after)
+                levels.append(top)
+                self._read_names(top, prefix, after)
             while levels:
                 level = levels[-1]
                 if not level.names:
@@ -114,6 +116,13 @@ class Tree(ABC):
         finally:
             for level in levels:
                 os.close(level.folder)
+
+    def _open_start(self, key: str) -> _Level | None:
+        try:
+            folder = self._descend(key.split("/")[:-1], create=False)
+        except KeyRefused:  # no key can begin like this
+            return None
+        return None if folder is None else _Level(key, folder)
 
     def _open_listed(self, level: _Level, name: str) -> _Level | None:
         try:
@@ -140,7 +149,8 @@ class Tree(ABC):
                     wanted = name.startswith(prefix) or prefix.startswith(name)
                     wanted = wanted and (name > after or after.startswith(name))
                 else:
-                    wanted = name > after and name.startswith(prefix) and name.lower().endswith(LISTED_SUFFIXES)
+                    wanted = name > after and name.startswith(prefix)
+                    wanted = wanted and (name.lower().endswith(LISTED_SUFFIXES) or _is_linked_folder(item))
                 if wanted and self._is_acceptable(level.key, name, item):
                     level.names.append(name)
         level.names.sort(reverse=True)
@@ -290,6 +300,10 @@ def sync_folder(folder: int) -> None:
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
             raise
+
+
+def _is_linked_folder(item: os.DirEntry[str]) -> bool:
+    return item.is_symlink() and item.is_dir()
 
 
 def _remove_dead(folder: int, name: str) -> None:

@@ -37,8 +37,8 @@ def read_sidecars(path: str | Path, follow: bool = False, stop: threading.Event 
 
     Of own keys, a folder's names and one sidecar per camera are in memory; of foreign keys, whose names do not sort by time,
     every time and key is. With `follow` it then goes on, until `stop` is set, with the sidecars that are committed later: as
-    they are found, every two seconds, the ones found together in time order. Each key comes once (one whose sidecar is replaced
-    may come again). A torn sidecar is passed over with a warning, and with `follow` comes when it is whole.
+    they are found, every two seconds, the ones found together in time order. Each key comes once (one whose sidecar is
+    replaced may come again). A torn sidecar is passed over with a warning, and with `follow` comes when it is whole.
     Raises ConfigError when there is no such directory, StoreUnavailable when it goes away (with `follow` it waits instead).
     """
     if not Path(path).is_dir():
