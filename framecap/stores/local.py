@@ -24,7 +24,8 @@ class LocalTree(Tree):
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
-        self._names_of_temporaries = (f".framecap-{secrets.token_hex(8)}-{number}.tmp" for number in itertools.count())
+        # A map, not a generator: several threads may ask it for the next name at the same time.
+        self._names_of_temporaries = map(f".framecap-{secrets.token_hex(8)}-{{}}.tmp".format, itertools.count())
 
     def etag(self, status: os.stat_result) -> str:
         return f"{status.st_mtime_ns:x}-{status.st_size:x}-{status.st_ino:x}"
