@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -114,12 +114,31 @@ class _ThroughTqdm(logging.StreamHandler[TextIO]):
             self.handleError(record)
 
 
+class _Forward(logging.Handler):
+    """Gives each finished line to a function."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        super().__init__()
+        self._write = write
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._write(self.format(record))
+
+
 def set_up_logging(level: str, style: str = "auto", stream: TextIO | None = None) -> None:
     """Send the framecap loggers to `stream` (standard error), as `text`, `json`, or by what the stream is (`auto`)."""
     stream = stream or sys.stderr
     if style == "auto":
         style = "text" if stream.isatty() else "json"
-    handler = _ThroughTqdm(stream)
+    _set_handler(level, style, _ThroughTqdm(stream))
+
+
+def forward_logging(level: str, style: str, write: Callable[[str], None]) -> None:
+    """Send the framecap loggers' lines, as `text` or `json`, to a function (a process that shows them for us)."""
+    _set_handler(level, style, _Forward(write))
+
+
+def _set_handler(level: str, style: str, handler: logging.Handler) -> None:
     handler.setFormatter(TextLines() if style == "text" else JsonLines())
     root = logging.getLogger("framecap")
     root.handlers[:] = [handler]

@@ -1,0 +1,45 @@
+"""The command line: arguments in, an exit code out. Only this room knows all others; its commands parse, build and run."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from types import TracebackType
+
+from framecap.cli.parser import make_parser
+from framecap.errors import FramecapError, MissingError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The `framecap` command; its exit code."""
+    sys.excepthook = _show_masked
+    threading.excepthook = lambda trouble: _show_masked(trouble.exc_type, trouble.exc_value, trouble.exc_traceback)
+    options = make_parser().parse_args(arguments)
+    try:
+        exit_code: int = options.run(options)
+        sys.stdout.flush()
+    except FramecapError as error:
+        from framecap.telemetry import mask
+
+        print(f"framecap: {mask(str(error))}", file=sys.stderr)
+        return error.exit_code
+    except ImportError as error:  # a package, or a system library of one
+        print(f"framecap: {error}: this installation is not whole: pip install --force-reinstall framecap", file=sys.stderr)
+        return MissingError.exit_code
+    except KeyboardInterrupt:
+        print("framecap: interrupted", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # whoever read our output has seen enough; there is nobody to flush the rest to
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return exit_code
+
+
+def _show_masked(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+    """An exception that nobody expected, without the credentials that may stand in it."""
+    from framecap.telemetry import mask
+
+    print(mask("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)

@@ -1,0 +1,89 @@
+"""`framecap check`: a configuration in; what it is, what works, what is missing and how to get it, printed."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from importlib.metadata import version
+
+import numpy as np
+
+import framecap
+from framecap.config import Config, masked_yaml
+from framecap.errors import FramecapError
+from framecap.stores.base import Finding
+from framecap.telemetry import mask
+
+_LIBRARIES = {"cv2": "opencv-python-headless", "onnxruntime": "onnxruntime", "watchdog": "watchdog"}
+
+
+def check(config: Config) -> int:
+    """Print everything; the exit code of the worst finding: wrong configuration, something missing, something failed."""
+    print(masked_yaml(config), end="")
+    sections: dict[str, Callable[[Config], Iterator[Finding]]] = {
+        "this machine": _machine,
+        "sources": _sources,
+        "store": _store,
+        "model": _model,
+    }
+    exit_codes = {_section(title, look, config) for title, look in sections.items()}
+    worst = next((code for code in (2, 3, 1) if code in exit_codes), 0)
+    print("\neverything is ready" if worst == 0 else "\nnot ready: see the lines that begin with NO")
+    return worst
+
+
+def _section(title: str, look: Callable[[Config], Iterator[Finding]], config: Config) -> int:
+    print(f"\n{title}:")
+    exit_code = 0
+    try:
+        for finding in look(config):
+            print(mask(f"  {'yes' if finding.ok else 'NO '} {finding.what}: {finding.meaning}"))
+            exit_code = exit_code or (0 if finding.ok else 1)
+    except FramecapError as error:
+        print(mask(f"  NO  {error}"))
+        return error.exit_code
+    except ImportError as error:
+        print(mask(f"  NO  {error}: pip install --force-reinstall framecap"))
+        return 3
+    return exit_code
+
+
+def _machine(config: Config) -> Iterator[Finding]:
+    yield Finding("framecap", True, f"{framecap.__version__}, Python {platform.python_version()}, {platform.machine()}")
+    for module, package in _LIBRARIES.items():
+        import_module(module)
+        yield Finding(package, True, version(package))
+
+
+def _sources(config: Config) -> Iterator[Finding]:
+    from framecap.capture.plan import make_plans
+
+    if not config.capture.cameras:
+        yield Finding("cameras", True, "none configured (capture.cameras); `framecap run SOURCE` needs none")
+        return
+    for plan in make_plans(config.capture):
+        yield Finding(plan.name, True, f"{plan.source.shown} ({plan.source.kind.value}; not opened)")
+
+
+def _store(config: Config) -> Iterator[Finding]:
+    from framecap.stores import open_store
+
+    store = open_store(config.store)
+    yield Finding("open", True, store.address)
+    yield from store.probe()
+    new = (
+        "seen at once (file-system events)" if store.hints else "found by scans: events do not tell of everything on a mount"
+    )
+    yield Finding("new frames", True, new)
+
+
+def _model(config: Config) -> Iterator[Finding]:
+    from framecap.captioning.load import load_captioner
+
+    captioner = load_captioner(config.captioning)
+    model = captioner.model
+    yield Finding("bundle", True, f"{model.name}, whole ({model.bundle_hash[:12]}...)")
+    size = captioner.image_size
+    (answer,) = captioner.caption(np.full((1, size, size, 3), 127, np.uint8))
+    yield Finding("caption a grey picture", not isinstance(answer, Exception), f"runtime {model.runtime}")

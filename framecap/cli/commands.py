@@ -1,0 +1,55 @@
+"""What each command does: a configuration in, an exit code out."""
+
+from __future__ import annotations
+
+import logging
+
+from framecap.cli import parts
+from framecap.cli.console import Console, Said
+from framecap.config import Config
+from framecap.sidecar import Sidecar
+from framecap.telemetry import set_up_logging
+from framecap.worker.lifecycle import StopFlag, stop_on_signals
+
+logger = logging.getLogger(__name__)
+
+
+def run(config: Config) -> int:
+    """Capture and caption, in two processes."""
+    from framecap.cli.together import run_together
+
+    set_up_logging(config.log.level, config.log.format)
+    with Console(config.log.format) as console:
+        return run_together(config, console)
+
+
+def capture(config: Config) -> int:
+    """Capture only."""
+    set_up_logging(config.log.level, config.log.format)
+    with Console(config.log.format) as console, stop_on_signals() as stop:
+        captured = parts.capture(config, stop, lambda key: console.advance())
+        console.summary(parts.summary(config, captured, None, None))
+    return parts.exit_code(captured, None)
+
+
+def work(config: Config, once: bool) -> int:
+    """Caption only; with `once` until nothing is pending."""
+    set_up_logging(config.log.level, config.log.format)
+    finish = StopFlag()
+    if once:
+        finish.set()
+    last: str | None = None
+
+    with Console(config.log.format) as console, stop_on_signals() as stop:
+        work = parts.Work(config)
+        logger.info("captioning the frames in %s with %s (%s)", work.address, work.model.name, work.model.runtime)
+
+        def on_commit(sidecar: Sidecar) -> None:
+            nonlocal last
+            last = sidecar.frame.key
+            console.said(Said.of(sidecar))
+            console.expect_more(work.backlog().pending)
+
+        worked = work.run(stop, finish, on_commit)
+        console.summary(parts.summary(config, None, worked, last))
+    return parts.exit_code(None, worked)

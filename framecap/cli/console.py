@@ -1,0 +1,207 @@
+"""What is seen of a run: captions, log lines and counts in; text on a terminal, JSON lines elsewhere, out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+from tqdm import tqdm
+
+from framecap.sidecar import Sidecar
+from framecap.telemetry import mask, mask_all
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What is shown of a committed sidecar."""
+
+    status: str
+    key: str
+    camera: str
+    captured_at: str
+    position: float | None
+    caption: str | None
+    confidence: float | None
+    error: str | None
+
+    @staticmethod
+    def of(sidecar: Sidecar) -> Said:
+        frame, error = sidecar.frame, sidecar.error
+        return Said(
+            status=sidecar.status,
+            key=frame.key,
+            camera=frame.camera,
+            captured_at=frame.captured_at.isoformat(timespec="milliseconds"),
+            position=frame.position,
+            caption=sidecar.caption,
+            confidence=sidecar.confidence,
+            error=f"{error.kind}: {error.message}" if error else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A run in numbers; None where that part did not run. `pending` frames were left for the next run."""
+
+    captured: int | None
+    already_there: int | None
+    dropped: int | None
+    captioned: int | None
+    duplicate: int | None
+    skipped: int | None
+    failed: int | None
+    pending: int | None
+    seconds: float | None
+    frames_per_second: float | None
+    frames: str
+    sidecars: str | None  # one of them
+
+
+class Console:
+    """Captions go to standard output; the progress bar, log lines and the summary to standard error.
+
+    Whether text or JSON is written is decided for each of the two: `auto` is text on a terminal. A reader that has gone away
+    stops the showing, not the work.
+    """
+
+    def __init__(self, style: str, unit: str = "frame") -> None:
+        self._text_out = _is_text(sys.stdout, style)
+        self._text_errors = _is_text(sys.stderr, style)
+        self._done = 0
+        self._bar: tqdm[Any] | None = None
+        if sys.stderr.isatty():
+            self._bar = tqdm(total=0, unit=unit, file=sys.stderr, dynamic_ncols=True, leave=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    @property
+    def log_style(self) -> str:
+        """How log lines are written here: text or json."""
+        return "text" if self._text_errors else "json"
+
+    def said(self, said: Said) -> None:
+        """A sidecar was committed."""
+        self._write(for_people(said) if self._text_out else for_machines(said), sys.stdout)
+        self.advance()
+
+    def advance(self) -> None:
+        """One frame more is done."""
+        self._done += 1
+        if self._bar is not None:
+            self._bar.update(1)
+
+    def expect(self, frames: int) -> None:
+        """There are so many frames in all, as far as is known."""
+        if self._bar is not None:
+            self._bar.total = max(frames, self._done)
+            self._bar.refresh()
+
+    def expect_more(self, frames: int) -> None:
+        """There are so many frames still to be done, as far as is known."""
+        self.expect(self._done + frames)
+
+    def log(self, line: str) -> None:
+        """A finished log line of another process."""
+        self._write(line, sys.stderr)
+
+    def summary(self, summary: Summary) -> None:
+        """The end of a run."""
+        if self._text_errors:
+            self._write(summary_for_people(summary), sys.stderr)
+            return
+        line = {"time": _now(), "level": "info", "logger": __name__, "message": "the run has ended"}
+        self._write(_json({**line, **_without_none(asdict(summary))}), sys.stderr)
+
+    def _write(self, text: str, stream: TextIO) -> None:
+        with _reader_may_be_gone():
+            tqdm.write(text, file=stream)
+            stream.flush()
+
+
+def for_people(said: Said) -> str:
+    """One line: when, which camera, what is seen, how sure."""
+    when = said.captured_at if said.position is None else clock(said.position)
+    if said.caption is None:
+        what = f"{said.status}: {said.error}" if said.error else said.status
+    else:
+        sure = f" ({said.confidence:.2f})" if said.confidence is not None else ""
+        what = f"{said.caption}{sure}{' (as before)' if said.status == 'duplicate' else ''}"
+    name = said.key if said.error else said.camera
+    return printable(f"{name}  {when}  {what}")
+
+
+def for_machines(said: Said) -> str:
+    """One line of JSON."""
+    line = {"time": _now(), "level": "warning" if said.error else "info", "logger": __name__, "message": said.status}
+    return _json({**line, **_without_none(asdict(said))})
+
+
+def summary_for_people(summary: Summary) -> str:
+    parts = [
+        _count(summary.captured, "captured"),
+        _count(summary.already_there, "there already", always=False),
+        _count(summary.dropped, "dropped", always=False),
+        _count(summary.captioned, "captioned"),
+        _count(summary.duplicate, "duplicate"),
+        _count(summary.skipped, "skipped"),
+        _count(summary.failed, "failed"),
+        _count(summary.pending, "still pending", always=False),
+    ]
+    frames = ", ".join(part for part in parts if part)
+    speed = f"; {summary.frames_per_second:.1f} frames/s" if summary.frames_per_second is not None else ""
+    place = f"in {summary.frames}" + (f", their sidecars such as {summary.sidecars}" if summary.sidecars else "")
+    lines = [f"frames: {frames}{speed}", f"they are {place}"]
+    return mask("\n".join(printable(line) for line in lines))
+
+
+def clock(seconds: float) -> str:
+    """Seconds from the start as hours, minutes and seconds: 0:00:07.50."""
+    minutes, rest = divmod(round(seconds, 2), 60)
+    return f"{int(minutes) // 60}:{int(minutes) % 60:02d}:{rest:05.2f}"
+
+
+def printable(text: str) -> str:
+    """The text with its control characters escaped, so that no name can draw on a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _count(number: int | None, word: str, always: bool = True) -> str:
+    return f"{number} {word}" if number or (always and number is not None) else ""
+
+
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _json(values: dict[str, Any]) -> str:
+    return json.dumps(mask_all(values), ensure_ascii=False)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _is_text(stream: TextIO, style: str) -> bool:
+    return stream.isatty() if style == "auto" else style == "text"
+
+
+@contextmanager
+def _reader_may_be_gone() -> Iterator[None]:
+    try:
+        yield
+    except (BrokenPipeError, ValueError):  # the pipe's reader has ended, or the stream is closed
+        return

@@ -1,0 +1,220 @@
+"""The arguments of every command in; a namespace whose `run` does what was asked out. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import framecap
+from framecap.errors import ConfigError
+
+if TYPE_CHECKING:  # heavy: `framecap --help` must be quick
+    from framecap.config import Config
+
+EXIT_CODES = """exit codes:
+  0  all done
+  1  something failed; what, was said
+  2  wrong use or configuration
+  3  something is missing on this machine; how to get it, was said
+"""
+SETTINGS = """Settings come from flags, then the environment (FRAMECAP__STORE__FRAMES=/mnt/frames), then config.yaml of
+the working directory or the file given with --config, then their defaults. A camera's password is best kept in config.yaml
+or the environment: others on the machine can see a command line."""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="framecap",
+        description="Frames in, one JSON caption sidecar per frame out, losing nothing.",
+        epilog=f"{SETTINGS}\n\n{EXIT_CODES}",
+        formatter_class=_Formatter,
+    )
+    parser.add_argument("--version", action="version", version=f"framecap {framecap.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add in (_add_run, _add_capture, _add_work, _add_caption, _add_check):
+        add(commands)
+    return parser
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """The same width everywhere, so that the reference page can be compared."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=100, max_help_position=28)
+
+
+Commands = Any  # argparse's _SubParsersAction, which has no public name
+
+
+def _command(commands: Commands, name: str, run: Callable[[argparse.Namespace], int], text: str, example: str) -> Any:
+    summary, _, rest = text.partition("\n")
+    parser = commands.add_parser(
+        name,
+        help=summary.rstrip("."),
+        description=f"{summary}\n{rest}".strip(),
+        epilog=f"examples:\n{example}",
+        formatter_class=_Formatter,
+    )
+    parser.set_defaults(run=run)
+    settings = parser.add_argument_group("settings")
+    settings.add_argument("--config", metavar="FILE", type=Path, help="file of settings (default: config.yaml, if there)")
+    settings.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], help="any setting, such as --set captioning.beam=3"
+    )
+    return parser
+
+
+def _frames_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--frames", metavar="DIR", help="where frames and sidecars live (default: ./frames)")
+
+
+def _source_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        nargs="?",
+        help="video file, folder of pictures, pattern (img-%%04d.jpg), camera number (0) or stream address (rtsp://...); "
+        "without one: the cameras of config.yaml",
+    )
+    parser.add_argument("--camera", metavar="NAME", help="folder of its frames (default: made from the source)")
+    sampling = parser.add_mutually_exclusive_group()
+    sampling.add_argument("--fps", metavar="N", type=float, help="keep N frames per second of the source (default: 1)")
+    sampling.add_argument("--every", metavar="N", type=int, help="keep every N-th frame")
+    sampling.add_argument("--all", action="store_true", help="keep all frames")
+
+
+def _model_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bundle", metavar="DIR", help="folder of a model bundle (default: the model in the box)")
+    parser.add_argument("--runtime", metavar="NAME", help="auto, onnx, torch or null (no model: for tests)")
+
+
+def _add_run(commands: Commands) -> None:
+    parser = _command(
+        commands,
+        "run",
+        _run,
+        "Capture a source and caption its frames.\n"
+        "Capture and work run as two processes. At the end of a file it ends when every frame has its\n"
+        "sidecar; a camera goes on until Ctrl-C or SIGTERM (a second one does not wait for what is in hand).",
+        "  framecap run video.mp4\n  framecap run 0 --fps 2 --frames /data/frames\n  framecap run rtsp://camera/stream",
+    )
+    _source_flags(parser)
+    _frames_flag(parser)
+    _model_flags(parser)
+
+
+def _add_capture(commands: Commands) -> None:
+    parser = _command(
+        commands,
+        "capture",
+        _capture,
+        "Save frames of a source, and do not caption them.\n"
+        "Several cameras at once are listed in config.yaml, under capture.cameras.",
+        "  framecap capture video.mp4 --all\n  framecap capture --config cameras.yaml",
+    )
+    _source_flags(parser)
+    _frames_flag(parser)
+
+
+def _add_work(commands: Commands) -> None:
+    parser = _command(
+        commands,
+        "work",
+        _work,
+        "Caption every frame that has no sidecar, those to come included.\n"
+        "Frames may come from anywhere: any .jpg .jpeg .png .webp below the directory is one. Runs until\n"
+        "SIGTERM or Ctrl-C, which finish what is in hand; a second one does not wait for it.",
+        "  framecap work --frames /mnt/bucket/frames\n  framecap work --once",
+    )
+    parser.add_argument("--once", action="store_true", help="end when nothing is pending")
+    _frames_flag(parser)
+    _model_flags(parser)
+
+
+def _add_caption(commands: Commands) -> None:
+    parser = _command(
+        commands,
+        "caption",
+        _caption,
+        "Caption pictures, and write no sidecars.\n"
+        "Without FILE it asks for paths, one after the other, until the end of the input (Ctrl-D).",
+        "  framecap caption dog.jpg beach.png\n  find . -name '*.jpg' | framecap caption --json",
+    )
+    parser.add_argument("files", metavar="FILE", nargs="*", help="picture: .jpg .jpeg .png .webp")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line, with the alternatives")
+    _model_flags(parser)
+
+
+def _add_check(commands: Commands) -> None:
+    parser = _command(
+        commands,
+        "check",
+        _check,
+        "Show the settings and try everything a run needs.\n"
+        "The configuration with its secrets masked, the store probed, the bundle verified, what is missing and\n"
+        "how to get it.",
+        "  framecap check --frames /mnt/bucket/frames",
+    )
+    _frames_flag(parser)
+    _model_flags(parser)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from framecap.cli.commands import run
+
+    return run(_config(options))
+
+
+def _capture(options: argparse.Namespace) -> int:
+    from framecap.cli.commands import capture
+
+    return capture(_config(options))
+
+
+def _work(options: argparse.Namespace) -> int:
+    from framecap.cli.commands import work
+
+    return work(_config(options), options.once)
+
+
+def _caption(options: argparse.Namespace) -> int:
+    from framecap.cli.pictures import caption
+
+    return caption(_config(options), options.files, options.json)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from framecap.cli.check import check
+
+    return check(_config(options))
+
+
+def _config(options: argparse.Namespace) -> Config:
+    from framecap.config import load_config, parse_value
+
+    flags: dict[str, Any] = {}
+    for assignment in options.set:
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            raise ConfigError("--set: KEY=VALUE is expected, such as --set captioning.beam=3")
+        flags[key] = parse_value(text, f"--set {key}")
+    flags["store.frames"] = getattr(options, "frames", None)
+    flags["captioning.bundle"] = getattr(options, "bundle", None)
+    flags["captioning.runtime"] = getattr(options, "runtime", None)
+    if "source" in options:
+        flags["capture.cameras"] = _cameras(options)
+    return load_config(options.config, flags)
+
+
+def _cameras(options: argparse.Namespace) -> list[dict[str, object]] | None:
+    """The camera of the command line, which takes the place of those of the configuration."""
+    every = 1 if options.all else options.every
+    if options.source is not None:
+        return [{"name": options.camera, "source": options.source, "fps": options.fps, "every": every}]
+    given = [name for name in ("camera", "fps", "every", "all") if getattr(options, name)]
+    if given:
+        raise ConfigError(f"--{given[0]} belongs to a SOURCE: name one, or write it to capture.cameras of config.yaml")
+    return None

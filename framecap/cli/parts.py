@@ -1,0 +1,143 @@
+"""The rooms put together: a configuration in; capture or work running on its store, and what came of it, out."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from framecap.cli.console import Summary
+from framecap.config import Config, StoreConfig
+from framecap.frames import sidecar_key
+from framecap.ingest.base import Backlog, Ingest
+from framecap.sidecar import Sidecar
+
+_GLANCE_SECONDS = 0.1  # how soon capture sees that it is to stop
+
+
+class Flag(Protocol):
+    """Something that is set once, from any thread or a signal handler."""
+
+    def is_set(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """What came of capture: frames newly stored, stored before, dropped; the exit codes of what was wrong with sources."""
+
+    captured: int
+    already_there: int
+    dropped: int
+    problems: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Worked:
+    """What came of work: sidecars committed, by status; frames left for the next run; seconds."""
+
+    captioned: int
+    duplicate: int
+    skipped: int
+    failed: int
+    pending: int
+    seconds: float
+
+    @property
+    def committed(self) -> int:
+        return self.captioned + self.duplicate + self.skipped + self.failed
+
+
+def check_sources(config: Config) -> None:
+    """Raises SourceNotFound and ConfigError for cameras that cannot be captured; nothing is opened."""
+    from framecap.capture.plan import make_plans
+
+    make_plans(config.capture)
+
+
+def capture(config: Config, stop: Flag, on_frame: Callable[[str], None] | None = None) -> Captured:
+    """Capture until every source has ended or `stop` is set; `on_frame` gets the key of each new frame."""
+    from framecap.capture.daemon import run_capture
+    from framecap.stores import open_store
+
+    done = run_capture(config.capture, open_store(config.store), _Waitable(stop), on_frame)
+    problems = tuple(problem.exit_code for problem in done.problems)
+    return Captured(done.captured, done.already_there, done.dropped, problems)
+
+
+class _Waitable:
+    """A flag with the `wait` that capture asks for."""
+
+    def __init__(self, flag: Flag) -> None:
+        self._flag = flag
+
+    def is_set(self) -> bool:
+        return self._flag.is_set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        end = None if timeout is None else time.monotonic() + timeout
+        while not self._flag.is_set() and (end is None or time.monotonic() < end):
+            time.sleep(_GLANCE_SECONDS)
+        return self._flag.is_set()
+
+
+class Work:
+    """A store, its ingest and a captioner, ready to run."""
+
+    def __init__(self, config: Config) -> None:
+        from framecap.captioning.load import load_captioner
+        from framecap.ingest import open_ingest
+        from framecap.stores import open_store
+
+        self._config = config.worker
+        self._store = open_store(config.store)
+        self._captioner = load_captioner(config.captioning)
+        self._ingest: Ingest = open_ingest(config.ingest, self._store)
+        self.address = self._store.address
+        self.model = self._captioner.model
+
+    def backlog(self) -> Backlog:
+        return self._ingest.backlog()
+
+    def run(self, stop: Flag, finish: Flag, on_commit: Callable[[Sidecar], None]) -> Worked:
+        """Caption until `stop` (drains) or `finish` and nothing is pending."""
+        from framecap.worker.run import run_worker
+
+        self._ingest.start()
+        try:
+            done = run_worker(self._config, self._store, self._ingest, self._captioner, stop, finish, on_commit)
+            pending = self._ingest.backlog().pending
+        finally:
+            self._ingest.close()
+        return Worked(done.captioned, done.duplicate, done.skipped, done.failed, pending, done.seconds)
+
+
+def sidecar_place(config: StoreConfig, frame_key: str) -> str:
+    """Where a user finds the sidecar of a frame."""
+    return os.path.join(config.sidecars or config.frames, sidecar_key(frame_key))  # noqa: PTH118 - s3:// must keep both slashes
+
+
+def summary(config: Config, captured: Captured | None, worked: Worked | None, example: str | None) -> Summary:
+    """A run in numbers; `example` is the key of a frame that was committed."""
+    return Summary(
+        captured=captured.captured if captured else None,
+        already_there=captured.already_there if captured else None,
+        dropped=captured.dropped if captured else None,
+        captioned=worked.captioned if worked else None,
+        duplicate=worked.duplicate if worked else None,
+        skipped=worked.skipped if worked else None,
+        failed=worked.failed if worked else None,
+        pending=worked.pending if worked else None,
+        seconds=round(worked.seconds, 3) if worked else None,
+        frames_per_second=round(worked.committed / worked.seconds, 2) if worked and worked.seconds else None,
+        frames=config.store.frames,
+        sidecars=sidecar_place(config.store, example) if example else None,
+    )
+
+
+def exit_code(captured: Captured | None, worked: Worked | None) -> int:
+    """0, or that of the most telling thing that went wrong."""
+    if captured and captured.problems:
+        return captured.problems[0]
+    return 1 if worked and worked.failed else 0

@@ -1,0 +1,239 @@
+"""`framecap run`: a configuration in, an exit code out; capture and work are two processes that this one starts and watches.
+
+The children hear commands and tell what they do through a pipe each; nothing of a source is an argument of theirs. A child
+whose parent dies drains and ends. Should one child die, the other is ended in good order, and the run has failed.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, wait
+from types import FrameType
+
+from framecap.cli import parts
+from framecap.cli.console import Console, Said
+from framecap.cli.parts import Captured, Worked
+from framecap.config import Config
+from framecap.errors import FramecapError
+from framecap.telemetry import forward_logging
+from framecap.worker.lifecycle import StopFlag, stop_on_signals
+
+logger = logging.getLogger(__name__)
+
+_SPAWN = multiprocessing.get_context("spawn")
+_GLANCE_SECONDS = 0.25  # how soon a signal is acted upon
+_END_SECONDS = 10.0  # for a child that has closed its pipe to be gone
+_FORCED_EXIT_CODE = 1
+
+
+def run_together(config: Config, console: Console) -> int:
+    """Capture what `config.capture.cameras` names and caption it; returns when all sources have ended and all frames
+    are done.
+
+    The first SIGINT or SIGTERM ends capture and drains the worker; a second one kills both. Raises SourceNotFound and
+    ConfigError before anything starts.
+    """
+    parts.check_sources(config)
+    return _Together(config, console).run()
+
+
+class _Together:
+    def __init__(self, config: Config, console: Console) -> None:
+        self._config = config
+        self._console = console
+        self._capture = _Child("capture", _capture, config, console.log_style)
+        self._worker = _Child("worker", _work, config, console.log_style)
+        self._stopping = False
+        self._on_its_way = 0  # frames that capture has stored
+        self._captured: Captured | None = None
+        self._worked: Worked | None = None
+        self._example: str | None = None
+        self._exit_code = 0  # of a child that failed
+
+    def run(self) -> int:
+        with _stop_or_kill((self._capture, self._worker)) as flag:
+            self._worker.start()
+            while self._worker.running or self._capture.running:
+                self._hear()
+                self._steer(flag.is_set())
+        self._console.summary(parts.summary(self._config, self._captured, self._worked, self._example))
+        return self._exit_code or parts.exit_code(self._captured, self._worked)
+
+    def _steer(self, stop: bool) -> None:
+        """What the children are told depends on what is running and whether it is over for everybody."""
+        self._stopping = self._stopping or stop
+        if self._worker.ready and not (self._capture.started or self._stopping):
+            self._capture.start()
+        if self._stopping or not self._worker.running:
+            self._capture.order("stop")
+        if self._capture.over or (self._stopping and not self._capture.started):
+            self._worker.order("stop" if self._stopping else "finish")
+
+    def _hear(self) -> None:
+        children = {child.pipe: child for child in (self._capture, self._worker) if child.running}
+        for pipe in wait(list(children), _GLANCE_SECONDS):
+            child = children[pipe]  # type: ignore[index]
+            try:
+                message = child.pipe.recv()
+            except (EOFError, OSError):
+                self._ended(child)
+            else:
+                self._take(child, message)
+
+    def _take(self, child: _Child, message: object) -> None:
+        match message:
+            case ("ready",):
+                child.ready = True
+            case ("frame",):
+                self._on_its_way += 1
+                self._console.expect(self._on_its_way)
+            case ("said", Said() as said):
+                self._example = said.key
+                self._console.said(said)
+            case ("log", str() as line):
+                self._console.log(line)
+            case ("captured", Captured() as captured):
+                self._captured = captured
+            case ("worked", Worked() as worked):
+                self._worked = worked
+            case ("failed", int() as exit_code):
+                self._exit_code = self._exit_code or exit_code
+                child.failed = True
+
+    def _ended(self, child: _Child) -> None:
+        exit_code = child.join()
+        if exit_code == 0 or child.failed:
+            return
+        how = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
+        logger.error("the %s process died (%s): nothing is lost, start again to go on where it stopped", child.name, how)
+        self._exit_code = self._exit_code or 1
+
+
+class _Child:
+    """One of the two processes, its pipe, and what is known of its life."""
+
+    def __init__(self, name: str, body: _Body, config: Config, log_style: str) -> None:
+        self.name = name
+        self.ready = False
+        self.failed = False
+        self.started = False
+        self.over = False
+        self._orders: set[str] = set()
+        self.pipe, self._theirs = _SPAWN.Pipe()
+        self._process = _SPAWN.Process(
+            target=_child, args=(body, self._theirs, config, log_style), name=f"framecap {name}", daemon=False
+        )
+
+    @property
+    def running(self) -> bool:
+        return self.started and not self.over
+
+    def start(self) -> None:
+        self._process.start()
+        self.started = True
+        self._theirs.close()  # so that the pipe ends with the child
+
+    def order(self, command: str) -> None:
+        """Tell it once; one that is not running need not be told."""
+        if self.running and command not in self._orders:
+            self._orders.add(command)
+            with suppress(OSError):
+                self.pipe.send(command)
+
+    def join(self) -> int:
+        """Its exit code, when its pipe has ended."""
+        self._process.join(_END_SECONDS)
+        if self._process.exitcode is None:
+            self._process.kill()
+            self._process.join()
+        self.over = True
+        self.pipe.close()
+        assert self._process.exitcode is not None
+        return self._process.exitcode
+
+    def kill(self) -> None:
+        if self.running:
+            self._process.kill()
+
+
+@contextmanager
+def _stop_or_kill(children: tuple[_Child, ...]) -> Iterator[StopFlag]:
+    """As `stop_on_signals`, and the second signal takes the children along."""
+    with stop_on_signals() as flag:
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        handlers = {number: signal.getsignal(number) for number in numbers}
+
+        def on_signal(number: int, frame: FrameType | None) -> None:
+            if flag.is_set():
+                for child in children:
+                    child.kill()
+                os._exit(_FORCED_EXIT_CODE)
+            flag.set()
+
+        for number in numbers:
+            signal.signal(number, on_signal)
+        try:
+            yield flag
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+
+class _Teller:
+    """A child's end of the pipe; several threads tell. A parent that is gone is nobody to tell."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._lock = threading.Lock()
+
+    def tell(self, *message: object) -> None:
+        with self._lock, suppress(OSError):
+            self._pipe.send(message)
+
+
+_Body = Callable[[Config, _Teller, StopFlag, StopFlag], None]
+
+
+def _child(body: _Body, pipe: Connection, config: Config, log_style: str) -> None:
+    """The main function of both children."""
+    teller = _Teller(pipe)
+    forward_logging(config.log.level, log_style, lambda line: teller.tell("log", line))
+    finish = StopFlag()
+    with stop_on_signals() as stop:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which tells us
+        threading.Thread(target=_listen, args=(pipe, stop, finish), name="orders", daemon=True).start()
+        try:
+            body(config, teller, stop, finish)
+        except FramecapError as error:
+            logger.error("%s", error)  # noqa: TRY400 - the message is all that helps
+            teller.tell("failed", error.exit_code)
+        except Exception:
+            logger.exception("this should not have happened")
+            teller.tell("failed", 1)
+
+
+def _listen(pipe: Connection, stop: StopFlag, finish: StopFlag) -> None:
+    flags = {"stop": stop, "finish": finish}
+    while True:
+        try:
+            flags[pipe.recv()].set()
+        except (EOFError, OSError):  # the parent is gone
+            stop.set()
+            return
+
+
+def _capture(config: Config, teller: _Teller, stop: StopFlag, finish: StopFlag) -> None:
+    captured = parts.capture(config, stop, lambda key: teller.tell("frame"))
+    teller.tell("captured", captured)
+
+
+def _work(config: Config, teller: _Teller, stop: StopFlag, finish: StopFlag) -> None:
+    work = parts.Work(config)
+    teller.tell("ready")
+    teller.tell("worked", work.run(stop, finish, lambda sidecar: teller.tell("said", Said.of(sidecar))))
