@@ -105,15 +105,16 @@ def _place(folder: int, temporary: str, name: str) -> bool:
         try:
             os.link(temporary, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
         except FileExistsError:
-            swapped = _swap(folder, temporary, name, b"")
-            if swapped is not None:
-                return swapped
+            pass
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
             _claim(folder, name)
         else:
             return True
+        swapped = _swap(folder, temporary, name, b"")
+        if swapped is not None:
+            return swapped
     raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from contextlib import suppress
 
@@ -17,7 +18,8 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 class MountedTree(Tree):
     """One exclusive create, write, fsync, close: an object appears at close, and fsync is what reports that it could not.
 
-    Exclusive create binds the writers of this machine; on s3fs it does not bind two machines.
+    Exclusive create binds the writers of this machine; on s3fs it does not bind two machines. An empty file is what a dead
+    writer left, or one that a living writer of this machine is about to fill: the living one holds a lock on it.
     """
 
     def etag(self, status: os.stat_result) -> str:
@@ -31,9 +33,7 @@ class MountedTree(Tree):
             try:
                 _write_new(folder, name, data)
             except FileExistsError:
-                if os.stat(name, dir_fd=folder, follow_symlinks=False).st_size > 0:
-                    return False
-                _write_again(folder, name, data)
+                return _take_over(folder, name, data)
             return True
 
     def replace(self, path: str, data: bytes, if_match: bytes) -> bool:
@@ -81,23 +81,51 @@ class MountedTree(Tree):
 def _write_new(folder: int, name: str, data: bytes) -> None:
     file = os.open(name, _NEW, 0o666, dir_fd=folder)
     try:
-        try:
-            write_all(file, data)
-            os.fsync(file)
-        except OSError:
-            with suppress(OSError):  # an empty file counts as absent, should the unlink below fail
-                os.ftruncate(file, 0)
-            raise
-        finally:
-            os.close(file)
+        _lock(file)
+        _fill(file, folder, name, data)
+    finally:
+        os.close(file)
+
+
+def _fill(file: int, folder: int, name: str, data: bytes) -> None:
+    try:
+        write_all(file, data)
+        os.fsync(file)
     except OSError:
+        with suppress(OSError):  # an empty file counts as absent, should the unlink fail
+            os.ftruncate(file, 0)
         with suppress(OSError):
             os.unlink(name, dir_fd=folder)
         raise
 
 
+def _take_over(folder: int, name: str, data: bytes) -> bool:
+    """Write over what is there if it is empty and its writer dead; False when it is not empty."""
+    file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        if os.fstat(file).st_size > 0:
+            return False
+        _lock(file)
+        if os.fstat(file).st_size > 0:  # its writer was alive, and has finished
+            return False
+        _write_again(folder, name, data)
+        return True
+    finally:
+        os.close(file)
+
+
+def _lock(file: int) -> None:
+    """Raises an OSError that is tried again when another writer of this machine holds the lock."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY)) from None
+    except OSError:  # no locks here: one writer a store is the rule on mounts
+        pass
+
+
 def _write_again(folder: int, name: str, data: bytes) -> None:
-    """In place of a file that counts as absent. A death in between leaves no file: the frame is pending again."""
+    """In place of another file. A death in between leaves no file: the frame is pending again."""
     with suppress(FileNotFoundError):
         os.unlink(name, dir_fd=folder)
     _write_new(folder, name, data)

@@ -294,11 +294,11 @@ def write_all(file: int, data: bytes) -> None:
 
 
 def sync_folder(folder: int) -> None:
-    """Make a folder's entries durable; file systems that cannot (EINVAL) need nothing."""
+    """Make a folder's entries durable; file systems that cannot do that are left alone."""
     try:
         os.fsync(folder)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
             raise
 
 
