@@ -109,12 +109,12 @@ class Pending:
         self._changed.notify()
 
     def drop(self, key: str) -> None:
-        """The frame has its sidecar, or has gone; what is in a hand stays there."""
+        """The frame has its sidecar, or has gone. What is in a hand stays, and what has a torn sidecar to be replaced."""
         if key not in self._items:  # the usual case in a scan, without the lock
             return
         with self._changed:
             item = self._items.get(key)
-            if item is not None and item.state is not State.IN_HAND:
+            if item is not None and item.state is not State.IN_HAND and item.torn is None:
                 del self._items[key]
                 self._publish()
 
