@@ -1,0 +1,66 @@
+"""Batches: full ones at once, others by the deadline, and no waiting for frames that nobody brings."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+from framecap.stores.base import Entry
+from framecap.worker.batches import Batches
+from framecap.worker.jobs import Hand, Job
+
+
+def jobs(count: int) -> list[Job]:
+    lease: Any = None
+    return [Job(lease, Entry(f"a/{n}.jpg", 1, 0.0, "")) for n in range(count)]
+
+
+def put(batches: Batches, hand: Hand, some: list[Job]) -> None:
+    for job in some:
+        batches.put(job)
+        hand.reached_captioner(job)
+
+
+def test_a_full_batch_goes_at_once_and_the_rest_follows() -> None:
+    hand = Hand()
+    batches = Batches(60.0, hand)
+    some = jobs(10)
+    for job in some:
+        hand.take(job)
+    put(batches, hand, some)
+    assert [len(batches.take(4) or ()) for _ in range(3)] == [4, 4, 2]
+
+
+def test_frames_on_their_way_are_waited_for_until_the_deadline() -> None:
+    hand = Hand()
+    batches = Batches(0.2, hand)
+    first, second, never = jobs(3)
+    for job in (first, second, never):
+        hand.take(job)
+    put(batches, hand, [first])
+    late = threading.Timer(0.05, put, (batches, hand, [second]))
+    late.start()
+    began = time.monotonic()
+    assert batches.take(8) == [first, second]
+    assert 0.15 < time.monotonic() - began < 5
+    late.join()
+
+
+def test_a_lone_frame_goes_at_once() -> None:
+    hand = Hand()
+    batches = Batches(60.0, hand)
+    (job,) = jobs(1)
+    hand.take(job)
+    put(batches, hand, [job])
+    assert batches.take(8) == [job]
+
+
+def test_after_the_end_what_was_put_before_still_comes() -> None:
+    batches = Batches(60.0, Hand())
+    (job,) = jobs(1)
+    batches.put(job)
+    batches.end()
+    assert batches.take(8) == [job]
+    assert batches.take(8) is None
+    assert batches.take(8) is None
