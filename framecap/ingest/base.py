@@ -30,8 +30,8 @@ class Lease(Protocol):
     def settles_in(self) -> float:
         """Look at the frame again: seconds until it counts as settled (unchanged for `settle_seconds`), 0.0 when it does.
 
-        For empty and truncated frames: `failed` when 0.0, else `release(settles_in, counts=False)`; a change or a hint
-        leases it earlier. Raises FrameGone and StoreUnavailable.
+        For empty and truncated frames: `failed` when 0.0, else `release(settles_in, counts=False)`; a change leases it
+        earlier. Raises FrameGone and StoreUnavailable.
         """
         ...
 

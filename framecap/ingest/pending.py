@@ -80,10 +80,11 @@ class Pending:
                 item.entry, item.since, item.attempts = entry, now, 0
                 self._last_activity = now
             item.looked = now
-            if item.state is State.WAITING and (sure or not known):
-                self._decide(item, now, sure)
-            elif item.state is State.WAITING and item.tried != entry.etag and self._is_confirmed(item, now):
-                self._wait_until(item, now)
+            if item.state is State.WAITING and item.tried != entry.etag:  # the same bytes are not tried again any sooner
+                if sure or not known:
+                    self._decide(item, now, sure)
+                elif self._is_confirmed(item, now):
+                    self._wait_until(item, now)
             return False
 
     def _decide(self, item: Item, now: float, sure: bool) -> None:

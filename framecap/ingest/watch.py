@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -76,6 +77,8 @@ class Watch:
 
     def start(self) -> bool:
         """Begin to watch; False (and one log line) where the system does not let us: the scans go on without hints."""
+        # watchdog warns when a new folder's watch is registered twice, which is as it should be
+        warnings.filterwarnings("ignore", message="Callback with id .* already exists", category=RuntimeWarning)
         observer = Observer()
         try:
             self._inode = self._root.stat().st_ino
