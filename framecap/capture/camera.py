@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from framecap.frames import FrameName, embed_position
 
 STARTUP_SECONDS = 60.0  # for a new process to load OpenCV, on a machine that is busy
 MAX_FRUITLESS = 3  # readers in a row that die of a recording at the same place
+_EXCEPTION = re.compile(r"[A-Za-z_.]+(?:Error|Exception): ")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 log = logging.getLogger(__name__)
@@ -141,7 +143,7 @@ class Camera:
         if words.strip() and failure is not None:
             log.debug("camera %s: last words of its reader: %s", self._plan.name, words)
         if isinstance(failure, ReaderGone):
-            how = "hangs in the kernel" if status is None else f"signal {-status}" if status < 0 else f"status {status}"
+            how = _cause_of_death(status, words)
             return ReaderGone(f"camera {self._plan.name}: the process that reads {self._plan.source.shown} died ({how})")
         return failure
 
@@ -265,3 +267,13 @@ class Camera:
                 return SourceUnreachable(f"{where} stopped sending{detail}")
             case _:
                 return SourceUnreachable(f"{where} does not answer{detail}: check the address, and that the camera is on")
+
+
+def _cause_of_death(status: int | None, words: str) -> str:
+    """A process's exit status (None: it did not even die), and the exception that it ended with."""
+    if status is None:
+        return "it hangs in the kernel"
+    if status < 0:
+        return f"signal {-status}"
+    last = words.strip().rpartition("\n")[2]
+    return last if _EXCEPTION.match(last) else f"status {status}"

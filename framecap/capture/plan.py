@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from framecap.capture.creation import recording_start
@@ -27,7 +27,7 @@ def make_plans(config: CaptureConfig) -> tuple[Plan, ...]:
     """A plan for each camera. Raises SourceNotFound and ConfigError."""
     if not config.cameras:
         raise ConfigError("nothing to capture: name a source, or list some under capture.cameras")
-    start = _start_time(config.start_time)
+    start = None if config.start_time is None else datetime.fromisoformat(config.start_time)  # UTC, or with its zone
     plans = tuple(_plan(camera, config, start) for camera in config.cameras)
     for number, plan in enumerate(plans):
         same = [other for other in plans[:number] if other.name == plan.name]
@@ -56,15 +56,3 @@ def _sampling(camera: CameraConfig, config: CaptureConfig) -> Sampling:
     if camera.every is not None or camera.fps is not None:
         return Sampling(fps=camera.fps, every=camera.every)
     return Sampling(fps=config.fps, every=config.every)
-
-
-def _start_time(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        start = datetime.fromisoformat(text)
-    except ValueError:
-        raise ConfigError(
-            f"capture.start_time: {text!r} is no ISO 8601 time: write 2026-11-22T10:30:00Z or 2026-11-22T10:30:00+01:00"
-        ) from None
-    return start if start.tzinfo is not None else start.replace(tzinfo=UTC)

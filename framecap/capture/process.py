@@ -9,6 +9,7 @@ import select
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from framecap.capture.protocol import Decoder, Message, Request
 from framecap.errors import SourceError
@@ -94,4 +95,5 @@ class ReaderProcess:
 def _environment() -> dict[str, str]:
     """Ours without secrets, and with our module path: the same framecap, and nothing from the working directory."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_OUR_SECRETS)}
-    return {**kept, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    ours = str(Path(__file__).parents[2])
+    return {**kept, "PYTHONPATH": os.pathsep.join([*filter(None, sys.path), ours])}

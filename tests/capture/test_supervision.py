@@ -1,0 +1,150 @@
+"""Readers that die, hang or lose their parent: nothing is stored twice, nothing of a file is missing, none is left over."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import psutil
+import pytest
+
+from framecap.frames import parse_key
+from tests.capture.memory_store import MemoryStore
+from tests.capture.mjpeg_camera import MjpegCamera
+from tests.capture.running import capture_config, eventually, is_reader, readers, running
+from tests.capture.videos import make_raw_mjpeg, make_video, number_in, numbered_picture
+
+FRAMES = 150
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    return make_video(tmp_path / "a.avi", FRAMES, size=(640, 384))  # more than a pipe can hold
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSEGV, signal.SIGSTOP])
+def test_a_file_goes_on_where_its_reader_died_or_hung(video: Path, sent: signal.Signals) -> None:
+    store = MemoryStore()
+    struck = threading.Event()
+
+    def strike(key: str) -> None:
+        name = parse_key(key)
+        assert name is not None
+        if name.sequence in (10, 60) and key not in store.frames:
+            readers()[0].send_signal(sent)
+            struck.set()
+
+    store.before_put = strike
+    with running(capture_config(video, queue=1, stall_seconds=1.0), store) as run:
+        (camera,) = run.ended().cameras
+    assert struck.is_set()
+    assert (camera.captured, camera.already_there, camera.reconnects) == (FRAMES, 0, 2)
+    assert [number_in(data) for data in store.in_order()] == list(range(FRAMES))
+    assert camera.problem is None
+
+
+def test_a_file_that_kills_every_reader_at_the_same_place_is_given_up(video: Path) -> None:
+    store = MemoryStore()
+    stop = threading.Event()
+
+    def kill_all() -> None:
+        while not stop.wait(0.01):
+            for reader in readers():
+                reader.kill()
+
+    killer = threading.Thread(target=kill_all)
+    killer.start()
+    try:
+        with running(capture_config(video), store) as run:
+            (camera,) = run.ended().cameras
+    finally:
+        stop.set()
+        killer.join()
+    assert camera.reconnects == 2
+    assert "died (signal 9)" in str(camera.problem)
+
+
+def test_a_reader_ignores_ctrl_c(video: Path) -> None:
+    store = MemoryStore()
+
+    def interrupt(key: str) -> None:
+        if key.endswith("00000010.jpg"):
+            readers()[0].send_signal(signal.SIGINT)
+
+    store.before_put = interrupt
+    with running(capture_config(video, queue=1), store) as run:
+        (camera,) = run.ended().cameras
+    assert (camera.captured, camera.reconnects) == (FRAMES, 0)
+
+
+def test_readers_die_with_a_parent_that_is_killed() -> None:
+    camera = MjpegCamera()
+    script = (
+        "import sys, threading\n"
+        "from framecap.capture.daemon import run_capture\n"
+        "from tests.capture.memory_store import MemoryStore\n"
+        "from tests.capture.running import capture_config\n"
+        "run_capture(capture_config(sys.argv[1]), MemoryStore(), threading.Event(), print)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-u", "-c", script, camera.url()], stdout=subprocess.PIPE, text=True)
+    try:
+        assert parent.stdout is not None
+        assert parent.stdout.readline()  # a frame was captured
+        (reader,) = [child for child in psutil.Process(parent.pid).children() if is_reader(child)]
+        parent.kill()
+        parent.wait()
+        eventually(lambda: not reader.is_running() or reader.status() == psutil.STATUS_ZOMBIE, timeout=10)
+    finally:
+        parent.kill()
+        parent.wait()
+        if parent.stdout is not None:
+            parent.stdout.close()
+        camera.close()
+
+
+def test_a_reader_gets_no_secrets_of_ours_and_nothing_from_the_working_directory(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2-aws")
+    monkeypatch.setenv("FRAMECAP__STORE__SECRET", "hunter2-store")
+    (tmp_path / "cv2.py").write_text("raise SystemExit('a trap')")
+    monkeypatch.chdir(tmp_path)
+    store = MemoryStore()
+    seen: list[dict[str, str]] = []
+
+    def look(key: str) -> None:
+        if not seen:
+            seen.append(readers()[0].environ())
+
+    store.before_put = look
+    with running(capture_config(video, queue=1), store) as run:
+        assert run.ended().captured == FRAMES
+    assert "hunter2" not in str(seen[0])
+
+
+def test_a_frame_that_crashes_or_leaves_no_word_is_told_from_an_end(tmp_path: Path) -> None:
+    """The reader's exit status alone must not look like the end of a file: every frame is accounted for."""
+    video = make_raw_mjpeg(tmp_path / "a.mjpeg", [numbered_picture(number, (640, 384)) for number in range(40)])
+    store = MemoryStore()
+
+    def exit_quietly(key: str) -> None:
+        if key.endswith("00000005.jpg") and key not in store.frames:
+            os.kill(readers()[0].pid, signal.SIGTERM)
+
+    store.before_put = exit_quietly
+    with running(capture_config(video, queue=1, start_time="2026-11-22T10:00:00Z"), store) as run:
+        (camera,) = run.ended().cameras
+    assert (camera.captured, camera.reconnects) == (40, 1)
+
+
+def test_a_reader_that_cannot_even_start_says_why(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cv2").mkdir()
+    (tmp_path / "cv2" / "__init__.py").write_text("raise ImportError('libGL.so.1 is not there')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with running(capture_config(video), MemoryStore()) as run:
+        (camera,) = run.ended().cameras
+    assert "died (ImportError: libGL.so.1 is not there)" in str(camera.problem)

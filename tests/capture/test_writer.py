@@ -1,0 +1,144 @@
+"""Each frame reaches the store once under a key of its own: clock jumps, lost answers and a store that is away included."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from framecap import frames
+from framecap.capture import writer as writer_module
+from framecap.capture.overflow import BoundedQueue
+from framecap.capture.tally import CameraSummary, Tally
+from framecap.capture.writer import CapturedFrame, FrameWriter
+from framecap.errors import KeyRefused
+from framecap.frames import FrameName
+from tests.capture.memory_store import MemoryStore, away
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_module, "RETRY_SECONDS", (0.01, 0.02))
+
+
+def write(
+    store: MemoryStore,
+    captured: list[tuple[datetime, bytes]],
+    live: bool = True,
+    told: list[str] | None = None,
+    halt: threading.Event | None = None,
+) -> CameraSummary:
+    """One run: frames numbered from 0, as a camera's supervisor does."""
+    numbers = itertools.count()
+    queue: BoundedQueue[CapturedFrame] = BoundedQueue(1000, "wait")
+    for at, data in captured:
+        queue.put(CapturedFrame(FrameName("cam", at, next(numbers)), data, live))
+    queue.close()
+    tally = Tally("cam", "source")
+    on_frame = None if told is None else told.append
+    FrameWriter(queue, store, tally, numbers, halt or threading.Event(), on_frame).run()  # type: ignore[arg-type]
+    return tally.summary()
+
+
+clocks = st.lists(st.sampled_from([0, 0, 1, 1000, 40_000, -3600_000_000, 3600_000_000]), min_size=1, max_size=40)
+
+
+@pytest.mark.faults(26)
+@given(st.lists(clocks, min_size=1, max_size=4))
+def test_no_live_frame_is_lost_or_overwritten_whatever_the_clock_does(runs: list[list[int]]) -> None:
+    """The clock (microseconds) steps on, stands still or jumps by an hour; each run begins at the same time again."""
+    store = MemoryStore()
+    sent = []
+    for run, steps in enumerate(runs):
+        times = itertools.accumulate(steps, initial=0)
+        captured = [(NOON + timedelta(microseconds=at), f"{run} {number}".encode()) for number, at in enumerate(times)]
+        summary = write(store, captured)
+        sent += [data for _, data in captured]
+        assert summary.captured == len(captured)
+    assert sorted(store.frames.values()) == sorted(sent)
+    assert all(frames.parse_key(key) for key in store.frames)
+
+
+def test_a_live_frame_takes_the_next_number_when_its_key_is_taken() -> None:
+    store = MemoryStore()
+    write(store, [(NOON, b"before")])
+    told: list[str] = []
+    write(store, [(NOON, b"after")], told=told)
+    names = [frames.parse_key(key) for key in store.frames]
+    assert [name and name.sequence for name in names] == [0, 1]
+    assert told == [list(store.frames)[1]]
+
+
+def test_a_recorded_frame_that_is_there_is_left_there() -> None:
+    store = MemoryStore()
+    assert write(store, [(NOON, b"before")], live=False).captured == 1
+    told: list[str] = []
+    summary = write(store, [(NOON, b"after")], live=False, told=told)
+    assert (summary.captured, summary.already_there, told) == (0, 1, [])
+    assert list(store.frames.values()) == [b"before"]
+
+
+def test_a_store_that_is_away_is_waited_for_and_no_frame_is_lost() -> None:
+    store = MemoryStore()
+    store.before_put = away(5)
+    summary = write(store, [(NOON, b"one"), (NOON, b"two")])
+    assert (summary.captured, dict(summary.dropped)) == (2, {})
+    assert store.in_order() == [b"one", b"two"]
+
+
+def test_a_put_whose_answer_was_lost_is_one_frame() -> None:
+    store = MemoryStore()
+    store.after_put = away(1)
+    summary = write(store, [(NOON, b"one")])
+    assert (summary.captured, store.in_order()) == (1, [b"one"])
+
+
+def test_told_to_stop_a_store_that_stays_away_costs_the_frames_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_module, "GRACE_SECONDS", 0.1)
+    store, halt = MemoryStore(), threading.Event()
+    store.before_put = away(1_000_000)
+    halt.set()
+    summary = write(store, [(NOON, b"one"), (NOON, b"two")], halt=halt)
+    assert (summary.captured, dict(summary.dropped)) == (0, {"store_unavailable": 2})
+
+
+def test_told_to_stop_a_store_that_comes_back_within_the_grace_time_gets_them() -> None:
+    store, halt = MemoryStore(), threading.Event()
+    store.before_put = away(3)
+    halt.set()
+    assert write(store, [(NOON, b"one"), (NOON, b"two")], halt=halt).captured == 2
+
+
+@pytest.mark.parametrize("error", [KeyRefused("no"), ZeroDivisionError("a defect")])
+def test_a_frame_that_the_store_refuses_costs_only_itself(error: Exception) -> None:
+    store = MemoryStore()
+
+    def refuse_first(key: str) -> None:
+        if key.endswith("-00000000.jpg"):
+            raise error
+
+    store.before_put = refuse_first
+    summary = write(store, [(NOON, b"one"), (NOON, b"two")])
+    assert (summary.captured, dict(summary.dropped)) == (1, {"store_refused": 1})
+
+
+def test_a_listener_that_raises_does_not_stop_the_writer() -> None:
+    store = MemoryStore()
+    queue: BoundedQueue[CapturedFrame] = BoundedQueue(10, "wait")
+    for number in range(2):
+        queue.put(CapturedFrame(FrameName("cam", NOON, number), b"x%d" % number, live=True))
+    queue.close()
+    tally = Tally("cam", "source")
+    numbers = itertools.count(2)
+
+    def fail(key: str) -> None:
+        raise RuntimeError(key)
+
+    FrameWriter(queue, store, tally, numbers, threading.Event(), fail).run()  # type: ignore[arg-type]
+    assert tally.summary().captured == 2
