@@ -46,6 +46,14 @@ def clip() -> Path:
     return CLIP
 
 
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with random weights, 64 pixels: see tests/tiny.py."""
+    from tests.tiny import make_bundle
+
+    return make_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
+
+
 @pytest.fixture(autouse=True)
 def _nobodys_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings of the person who runs the tests are not the tests'."""

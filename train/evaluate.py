@@ -1,4 +1,4 @@
-"""A bundle and a split in, its scores out: every photo captioned as the worker would, one hypothesis each, raw references."""
+"""A bundle and a split in, its scores out: each photo captioned as the worker would, judged by raw references."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ among the best `beam` that end become finished, and the best `beam` that do not 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -67,7 +67,7 @@ class Sentence:
     score: float
     confidence: float
     truncated: bool
-    attention: npt.NDArray[np.float32]  # (words, places)
+    attention: npt.NDArray[np.float32] = field(compare=False, repr=False)  # (words, places)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""train/: photos and captions in, a bundle out."""
