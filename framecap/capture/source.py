@@ -15,6 +15,8 @@ from framecap.telemetry import MASK, mask
 
 SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https")
 
+SHORTEST_SECRET = 4  # of what is replaced wherever it stands; shorter ones go with the whole address
+
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://")
 _ADDRESS = re.compile(
     r"(?P<scheme>[A-Za-z]+)://"
@@ -114,7 +116,8 @@ def _secrets(text: str, match: re.Match[str]) -> tuple[str, ...]:
     parts |= {*(match["userinfo"] or "").split(":", 1)}
     parts |= {value for pair in (match["query"] or "")[1:].split("&") for value in pair.split("=", 1)[1:]}
     parts |= {unquote(part) for part in parts}
-    return tuple(sorted(parts - {""}, key=len, reverse=True))
+    parts |= {written[1:-1] for part in parts for written in (repr(part), ascii(part))}  # as Python's tracebacks have it
+    return tuple(sorted((part for part in parts if len(part) >= SHORTEST_SECRET), key=len, reverse=True))
 
 
 def _device(path: Path, name: str) -> Source:
