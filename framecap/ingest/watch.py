@@ -117,13 +117,21 @@ class Watch:
 
     def renew(self) -> bool:
         """Put a new observer in place of this one."""
-        self.stop()
+        self._retire()
         return self.start()
 
     def stop(self) -> None:
+        self._retire().join(5)
+
+    def _retire(self) -> threading.Thread:
+        """Stop the observer from a thread of its own: a broken one may never end, and nobody must wait for it."""
         observer, self._observer = self._observer, None
-        if observer is not None:
-            with suppress(Exception):  # whatever state a dead observer is in
-                observer.stop()
-                if observer is not threading.current_thread():
-                    observer.join(5)
+        thread = threading.Thread(target=_stop, args=(observer,), name="framecap-unwatch", daemon=True)
+        thread.start()
+        return thread
+
+
+def _stop(observer: Any) -> None:
+    with suppress(Exception):  # whatever state a broken observer is in
+        observer.stop()
+        observer.join()
