@@ -11,6 +11,7 @@ from framecap.captioning.beam import BeamSettings
 from framecap.captioning.bundle import Bundle
 from framecap.captioning.model.encoder import Encoder
 from framecap.config import CaptioningConfig, TrainConfig
+from train.card import model_card
 from train.dataset import DataFolder
 from train.evaluate import evaluate, write_scores
 from train.export import export
@@ -45,7 +46,7 @@ def make_default_model(config: TrainConfig, karpathy: Path, images: Path, work: 
     training = {
         "data": DATA,
         "citation": CITATION,
-        "command": "python -m train default-model",
+        "command": "python -m train default-model --karpathy dataset_flickr8k.json --images images",
         "settings": config.model_dump(mode="json"),
         "epochs": json.loads((work / "run" / "history.json").read_text()),
     }
@@ -53,4 +54,6 @@ def make_default_model(config: TrainConfig, karpathy: Path, images: Path, work: 
         out, "default", encoder.cpu(), decoder.cpu(), folder.vocabulary, {"training": training, "licences": LICENCES}
     )
     scores = evaluate(bundle, folder.split("VAL"), CaptioningConfig(beam=BeamSettings().beam))
-    return write_scores(bundle, "flickr8k val, beam 5", scores.scores)
+    bundle = write_scores(bundle, "flickr8k val, beam 5", scores.scores)
+    (bundle.path / "README.md").write_text(model_card(bundle.card), encoding="utf-8")
+    return bundle

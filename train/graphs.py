@@ -66,6 +66,7 @@ def write_graphs(encoder: Encoder, decoder: AttentionDecoder, never_said: tuple[
     state |= {f"decoder.{name}": value for name, value in decoder.state_dict().items()}
     weights = {name: (value.half() if value.ndim > 1 else value.float()).contiguous() for name, value in state.items()}
     save_file(weights, folder / "model.safetensors")
+    (folder / "model.safetensors").chmod(0o644)  # safetensors makes files for their owner only
     places = offsets(folder / "model.safetensors")
     for name, graph in (("encoder", _encoder_graph(encoder, decoder)), ("decoder", _decoder_graph(decoder, never_said))):
         _refer_to_weights(graph, weights, places)

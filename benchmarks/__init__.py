@@ -1,0 +1,1 @@
+"""How fast framecap is on this machine, every figure beside the bare captioner's."""
