@@ -35,18 +35,27 @@ class ScanLease:
         self.entry: Entry = item.entry
         self.attempt: int = item.attempts + 1
         self.torn: bytes | None = item.torn
+        self._ended = False
 
     def settles_in(self) -> float:
         return self._ingest.settles_in(self.entry.key)
 
     def done(self) -> None:
+        self._end()
         self._ingest.finish(self.entry)
 
     def release(self, delay: float, counts: bool = True) -> None:
+        self._end()
         self._ingest.pending.release(self.entry.key, delay, counts)
 
     def extend(self) -> None:
         """Nothing expires here: the lease dies with the process."""
+
+    def _end(self) -> None:
+        """The frame may be in another hand already: to end a lease twice would end that one's."""
+        if self._ended:
+            raise RuntimeError(f"the lease on {self.entry.key!a} has ended already")
+        self._ended = True
 
 
 class ScanIngest:

@@ -383,6 +383,9 @@ def test_closing_ends_a_waiting_lease_and_leaves_held_ones_valid(bench: Bench) -
         waiter.join(5)
         assert not waiter.is_alive()
         assert bench.caption(lease) is Commit.COMMITTED
+        for end in (lease.done, lambda: lease.release(1)):
+            with pytest.raises(RuntimeError, match="ended already"):
+                end()
     assert [thread.name for thread in threading.enumerate() if "framecap" in thread.name] == []
 
 
