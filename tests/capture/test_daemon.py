@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import subprocess
 import threading
 import time
@@ -208,14 +209,16 @@ def test_a_damaged_file_ends_cleanly(tmp_path: Path, store: MemoryStore) -> None
     assert summary.captured == len(store.frames) > 0
 
 
-def test_a_playlist_in_disguise_reaches_no_other_file(tmp_path: Path, store: MemoryStore) -> None:
-    (tmp_path / "secret").mkdir()
-    segment = make_video(tmp_path / "secret" / "a.mp4", 5, codec="mp4v")
-    playlist = tmp_path / "x.mp4"
-    playlist.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://127.0.0.1:9/{segment.name}\n#EXT-X-ENDLIST\n")
-    summary = capture(store, playlist)
-    assert summary.captured == 0
-    assert len(summary.problems) == 1
+def test_a_file_cannot_make_the_reader_reach_the_network(tmp_path: Path, store: MemoryStore) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        playlist = tmp_path / "x.m3u8"
+        segment = f"http://127.0.0.1:{server.getsockname()[1]}/a.ts"
+        playlist.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{segment}\n#EXT-X-ENDLIST\n")
+        summary = capture(store, playlist, open_timeout_seconds=1.0)
+        server.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    assert (summary.captured, len(summary.problems)) == (0, 1)
 
 
 def test_several_cameras_at_once_and_one_of_them_is_broken(tmp_path: Path, store: MemoryStore) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -14,7 +15,6 @@ import pytest
 
 from framecap.frames import parse_key
 from tests.capture.memory_store import MemoryStore
-from tests.capture.mjpeg_camera import MjpegCamera
 from tests.capture.running import capture_config, eventually, is_reader, readers, running
 from tests.capture.videos import make_raw_mjpeg, make_video, number_in, numbered_picture
 
@@ -82,28 +82,29 @@ def test_a_reader_ignores_ctrl_c(video: Path) -> None:
 
 
 def test_readers_die_with_a_parent_that_is_killed() -> None:
-    camera = MjpegCamera()
+    """While the reader hangs in a call of OpenCV's, where it would not notice that its pipe is broken."""
     script = (
         "import sys, threading\n"
         "from framecap.capture.daemon import run_capture\n"
         "from tests.capture.memory_store import MemoryStore\n"
         "from tests.capture.running import capture_config\n"
-        "run_capture(capture_config(sys.argv[1]), MemoryStore(), threading.Event(), print)\n"
+        "config = capture_config(sys.argv[1], open_timeout_seconds=100.0)\n"
+        "run_capture(config, MemoryStore(), threading.Event())\n"
     )
-    parent = subprocess.Popen([sys.executable, "-u", "-c", script, camera.url()], stdout=subprocess.PIPE, text=True)
-    try:
-        assert parent.stdout is not None
-        assert parent.stdout.readline()  # a frame was captured
-        (reader,) = [child for child in psutil.Process(parent.pid).children() if is_reader(child)]
-        parent.kill()
-        parent.wait()
-        eventually(lambda: not reader.is_running() or reader.status() == psutil.STATUS_ZOMBIE, timeout=10)
-    finally:
-        parent.kill()
-        parent.wait()
-        if parent.stdout is not None:
-            parent.stdout.close()
-        camera.close()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"rtsp://127.0.0.1:{server.getsockname()[1]}/x"
+        parent = subprocess.Popen([sys.executable, "-c", script, url])
+        try:
+            server.settimeout(60)
+            connection, _ = server.accept()
+            with connection:
+                (reader,) = [child for child in psutil.Process(parent.pid).children() if is_reader(child)]
+                parent.kill()
+                parent.wait()
+                eventually(lambda: not is_reader(reader), timeout=10)
+        finally:
+            parent.kill()
+            parent.wait()
 
 
 def test_a_reader_gets_no_secrets_of_ours_and_nothing_from_the_working_directory(
