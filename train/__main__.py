@@ -147,7 +147,8 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 def _evaluate(options: argparse.Namespace, config: Config) -> None:
     from framecap.captioning.bundle import open_bundle
     from train.dataset import DataFolder
-    from train.evaluate import evaluate, table
+    from train.evaluate import evaluate
+    from train.scores import table
 
     settings = config.captioning.model_copy(update={"beam": options.beam})
     evaluation = evaluate(open_bundle(options.bundle), DataFolder(options.data).split(options.split.upper()), settings)

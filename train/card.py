@@ -5,16 +5,17 @@ from __future__ import annotations
 from framecap.captioning.bundle import BundleCard
 from train.scores import Scores, table
 
-LIMITS = """It has seen a few thousand photos of people, dogs, sports and outdoor scenes, and knows only their words. What is not among
-them (vehicles' makes, animals other than dogs and horses, text, faces' owners, most indoor things, night and infrared
-pictures, views from above as a security camera has them) it describes as the nearest thing that it knows. It calls what
-lies "running" and a bright floor "snow". It counts badly. `confidence` is the model's own and not yet calibrated: on
-pictures unlike its photos it can be sure and wrong. It must not decide anything about a person."""
+LIMITS = """It has seen a few thousand photos of people, dogs, sports and outdoor scenes, and knows only their words. What is
+not among them (most animals and vehicles, text, most indoor things, night and infrared pictures, views from above as a
+security camera has them) it describes as the nearest thing that it knows. It calls what lies "running" and a bright floor
+"snow". It counts badly. `confidence` is the model's own and not yet calibrated: on pictures unlike its photos it can be
+sure and wrong. It must not decide anything about a person."""
 
 
 def model_card(card: BundleCard) -> str:
     """The card as Markdown."""
-    decoder = card.decoder
+    decoder, size = card.decoder, card.preprocessing.size
+    rows_of_places, columns = card.places
     rows = [(name, Scores(**scores)) for name, scores in card.scores.items()]
     licences = "\n".join(f"- {what}: {licence}" for what, licence in card.licences.items())
     return f"""# Model card: {card.name}
@@ -22,12 +23,13 @@ def model_card(card: BundleCard) -> str:
 One English sentence for a picture. Bundle hash `{card.hash}`.
 
 ## What it is
-Encoder {card.encoder.name}, pictures squashed to {card.preprocessing.size} x {card.preprocessing.size} RGB, {card.places[0]} x {card.places[1]} places of {decoder.features} features.
-Decoder: LSTM of width {decoder.hidden} with soft attention over features projected to {decoder.memory}, {decoder.words} words.
+Encoder {card.encoder.name}, pictures squashed to {size} x {size} RGB, {rows_of_places} x {columns} places of {decoder.features}
+features. Decoder: LSTM of width {decoder.hidden} with soft attention over features projected to {decoder.memory},
+{decoder.words} words.
 
 ## Training
-{card.training.get("data", "not said")}. Cross-entropy on the frozen encoder's features; every setting and each epoch's scores are in
-`bundle.json`. Data: {card.training.get("citation", "not said")}.
+{card.training.get("data", "not said")}. Cross-entropy on the frozen encoder's features; every setting and each epoch's
+scores are in `bundle.json`. Data: {card.training.get("citation", "not said")}.
 
 Make it again (the photos are not part of the project):
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tqdm import tqdm
@@ -51,11 +50,3 @@ def write_scores(bundle: Bundle, name: str, scores: Scores) -> Bundle:
     card = bundle.card.model_copy(update={"scores": {**bundle.card.scores, name: scores.rounded()}})
     write_card(bundle.path, card)
     return open_bundle(str(bundle.path))
-
-
-def table(rows: Sequence[tuple[str, Scores]]) -> str:
-    """The scores as a Markdown table."""
-    names = list(rows[0][1].rounded())
-    lines = [f"| | {' | '.join(names)} |", "| --- |" + " ---: |" * len(names)]
-    lines += [f"| {title} | {' | '.join(str(value) for value in scores.rounded().values())} |" for title, scores in rows]
-    return "\n".join(lines)

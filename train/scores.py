@@ -44,3 +44,11 @@ def score(captions: Sequence[Words], references: Sequence[Sequence[Words]]) -> S
         rouge, _ = Rouge().compute_score(meant, said)
         cider, _ = Cider().compute_score(meant, said)
     return Scores(*map(float, (*bleu, rouge, 100 * cider)))
+
+
+def table(rows: Sequence[tuple[str, Scores]]) -> str:
+    """The scores as a Markdown table."""
+    names = list(rows[0][1].rounded())
+    lines = [f"| | {' | '.join(names)} |", "| --- |" + " ---: |" * len(names)]
+    lines += [f"| {title} | {' | '.join(str(value) for value in scores.rounded().values())} |" for title, scores in rows]
+    return "\n".join(lines)
