@@ -1,0 +1,89 @@
+"""The documents say what is so: generated pages are fresh, examples are valid, links and make targets exist."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from framecap import sidecar
+from framecap.cli.parser import make_parser
+from framecap.errors import DecodeError, FramecapError
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("samples/*.md")])
+
+
+@pytest.fixture(scope="module")
+def generated() -> dict[str, Any]:
+    return runpy.run_path(str(ROOT / "docs" / "generate.py"))
+
+
+def test_generated_pages_are_fresh(generated: dict[str, Any]) -> None:
+    for path, text in generated["pages"]().items():
+        assert path.read_text() == text, f"{path}: run make docs"
+
+
+def test_every_command_and_every_flag_has_help_and_every_command_an_example(generated: dict[str, Any]) -> None:
+    commands = list(generated["commands"](make_parser()))
+    assert {parser.prog.split()[1] for parser in commands} == {"run", "capture", "work", "caption", "check"}
+    for parser in commands:
+        assert "examples:" in parser.epilog
+        assert f"  {parser.prog}" in parser.epilog.replace("| ", "| \n  ")
+        assert all(action.help for action in parser._actions)
+
+
+def test_every_command_is_in_the_readme(generated: dict[str, Any]) -> None:
+    readme = (ROOT / "README.md").read_text()
+    for parser in generated["commands"](make_parser()):
+        assert f"`{parser.prog}" in readme
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_the_example_of_a_sidecar_is_one() -> None:
+    page = (ROOT / "docs" / "sidecar.md").read_text()
+    (example,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    assert sidecar.decode(example.encode()).status == "captioned"
+    assert set(json.loads(example)) == set(sidecar.Sidecar.model_fields)
+
+
+def test_every_field_of_the_sidecar_is_explained() -> None:
+    page = (ROOT / "docs" / "sidecar.md").read_text()
+    explained = set(re.findall(r"`([a-z0-9_.]+)`", page))
+    fields = set(sidecar.Sidecar.model_fields)
+    for name, part in {"frame": sidecar.Frame}.items():
+        fields |= {f"{name}.{field}" for field in part.model_fields}
+    for part in (sidecar.Token, sidecar.Failure, sidecar.Model, sidecar.Timings, sidecar.Worker):
+        fields |= set(part.model_fields)
+    assert fields <= explained
+
+
+def test_every_kind_of_a_frame_s_error_is_explained() -> None:
+    page = (ROOT / "docs" / "sidecar.md").read_text()
+    kinds = {error.kind for error in DecodeError.__subclasses__()} | {FramecapError.kind, "model", "non_finite"}
+    assert kinds <= set(re.findall(r"`([a-z_]+)`", page[page.index("## Kinds of errors") :]))
+
+
+def test_settings_that_the_documents_name_exist() -> None:
+    settings = yaml.safe_load((ROOT / "config.yaml").read_text())
+    for page in PAGES:
+        for section, key in re.findall(r"`(store|capture|ingest|captioning|worker|log)\.([a-z_]+)`", page.read_text()):
+            assert key in settings[section], f"{page}: {section}.{key}"
+
+
+def test_make_targets_that_the_documents_name_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {target for page in PAGES for target in re.findall(r"(?:^|`)make ([a-z]+)", page.read_text(), re.MULTILINE)}
+    assert named <= targets
+    assert {"run", "test", "lint", "faults", "bench", "docs", "clean"} == targets
