@@ -1,7 +1,7 @@
 # What a person types and what CI runs: the same targets. Every target does its own set-up; a second call is quick.
 
 SOURCE ?= samples/clip.mp4
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RUN := .venv
 DEV := .venv-dev
 PACKAGED := setup.cfg pyproject.toml framecap/__init__.py
@@ -33,13 +33,14 @@ clean:                           ## what the other targets made, except frames a
 
 # The light installation: what a user gets from `pip install framecap`.
 $(RUN)/.installed: $(PACKAGED)
+	@echo "Installing framecap into $(RUN) (about 400 MB, a minute) ..."
 	$(PYTHON) -m venv $(RUN)
 	$(RUN)/bin/pip install --quiet --editable .
 	touch $@
 
 # With everything the tests, the linters and train/ need. torch and torchvision are resolved together, so that they fit.
 $(DEV)/.installed: $(PACKAGED)
-	@echo "Installing what the tests need (torch and its CUDA libraries among them: about 5 GB, some minutes) ..."
+	@echo "Installing what the tests need into $(DEV) (torch and its CUDA libraries among it: about 5 GB, some minutes) ..."
 	$(PYTHON) -m venv $(DEV)
 	$(DEV)/bin/pip install --quiet --editable '.[dev]'
 	touch $@
