@@ -51,8 +51,8 @@ class Bench:
         finally:
             ingest.close()
 
-    def lease(self, ingest: ScanIngest) -> ScanLease:
-        lease = ingest.lease(DEADLINE)
+    def lease(self, ingest: ScanIngest, timeout: float = DEADLINE) -> ScanLease:
+        lease = ingest.lease(timeout)
         assert lease is not None, "a frame was expected"
         return lease
 
@@ -203,7 +203,7 @@ def test_a_slow_writer_is_waited_for(bench: Bench, hints: bool, full: bool) -> N
         writer = threading.Thread(target=write_slowly)
         writer.start()
         while True:
-            lease = bench.lease(ingest)
+            lease = bench.lease(ingest, timeout=pauses * pause + DEADLINE)
             if bench.store.read("slow.jpg", 1000) == whole:
                 break
             partial += 1

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from framecap.errors import KeyRefused, StoreUnavailable
+from framecap.sidecar import is_whole
 from framecap.stores.base import Commit, Put
 from framecap.stores.directory import DirectoryStore
 from framecap.telemetry import store_errors
@@ -158,11 +159,12 @@ def test_killed_at_random_moments_of_committing(
         committed += [int(line) for line in [first, *process.communicate()[0].splitlines()] if line.strip()]
     assert len(committed) == len(set(committed)), "no frame was committed twice"
     found = {path.name: path.read_bytes() for path in tmp_path.glob("cam/*.jpg.json")}
+    assert [number for number in committed if found.get(f"{number}.jpg.json") != NEW] == []
     torn = [name for name, data in found.items() if data not in (NEW, b"")]
     figure(f"{kind}: {kills} kills over {len(committed)} commits: {len(torn)} torn")
-    assert torn == []
-    missing = [number for number in committed if found.get(f"{number}.jpg.json") != NEW]
-    assert missing == []
+    # A mount has no rename: a write may be cut short there. It never looks whole, so that the next start replaces it.
+    assert torn == [] or kind == "mounted"
+    assert not any(is_whole(found[name]) for name in torn)
     listed = {entry.key for entry in store_of(kind, tmp_path.resolve()).list() if entry.size}
     assert listed == {f"cam/{name}" for name, data in found.items() if data}
 
