@@ -134,6 +134,7 @@ def work(
     config: WorkerConfig | None = None,
     stop: threading.Event | None = None,
     on_commit: Callable[[Sidecar], None] = lambda made: None,
+    looking: IngestConfig = QUICK,
 ) -> Work:
     """Run a worker until nothing is pending (or `stop` is set), and check what holds whatever happens."""
     finish = threading.Event()
@@ -144,7 +145,7 @@ def work(
         committed.append(made)
         on_commit(made)
 
-    with ingest_of(store) as ingest:
+    with ingest_of(store, looking) as ingest:
         summary = run_worker(
             config or WorkerConfig(decoders=1),
             store,

@@ -13,7 +13,7 @@ import pytest
 
 from framecap import frames, sidecar, telemetry
 from framecap.captioning.caption import Caption, Images
-from framecap.config import WorkerConfig
+from framecap.config import IngestConfig, WorkerConfig
 from framecap.errors import DeviceMemoryError, MissingError, NonFiniteOutput, StoreUnavailable
 from framecap.frames import FrameName, make_key
 from framecap.sidecar import Sidecar
@@ -107,6 +107,17 @@ def test_truncated_pictures_fail_and_the_decoder_lives(
     ((before, after),) = pools
     assert before == after
     figure("100 of 100 truncated, the decoder's pid unchanged")
+
+
+@pytest.mark.parametrize("start", [0, 100])
+def test_a_frame_that_is_still_being_written_is_waited_for(tmp_path: Path, start: int) -> None:
+    fill(tmp_path, {"a/1.jpg": GOOD[:start]})
+    writer = threading.Timer(0.5, (tmp_path / "a/1.jpg").write_bytes, (GOOD,))
+    writer.start()
+    done = work(local_store(tmp_path), looking=IngestConfig(scan_seconds=0.1, settle_seconds=3.0, hints="off"))
+    writer.join()
+    assert done.summary.failed == 0
+    assert check_oracle(tmp_path, done.committed)["a/1.jpg"].status == "captioned"
 
 
 @pytest.mark.faults(11)
@@ -335,7 +346,8 @@ def test_in_trouble_one_frame_at_a_time_is_tried(tmp_path: Path, monkeypatch: py
     store: Store = Troubled(local_store(tmp_path), {"commit_sidecar": 56})  # type: ignore[assignment]
     done = work(store, captioner)
     assert done.summary.captioned == 50
-    assert sum(captioner.batches) <= 50 + 56  # the whole hand once, then frame by frame
+    at_once = next(n for n in range(len(captioner.batches)) if sum(captioner.batches[:n]) == 50)  # the whole hand failed
+    assert captioner.batches[at_once : at_once + 6] == [1] * 6
 
 
 def test_stop_drains_what_is_in_the_hand_and_takes_nothing_new(tmp_path: Path) -> None:
