@@ -70,13 +70,13 @@ class Console:
     stops the showing, not the work.
     """
 
-    def __init__(self, style: str, unit: str = "frame") -> None:
+    def __init__(self, style: str) -> None:
         self._text_out = _is_text(sys.stdout, style)
         self._text_errors = _is_text(sys.stderr, style)
         self._done = 0
         self._bar: tqdm[Any] | None = None
         if sys.stderr.isatty():
-            self._bar = tqdm(total=0, unit=unit, file=sys.stderr, dynamic_ncols=True, leave=False)
+            self._bar = tqdm(total=0, unit=" frames", file=sys.stderr, dynamic_ncols=True, leave=False)
 
     def __enter__(self) -> Self:
         return self
@@ -108,7 +108,7 @@ class Console:
         """There are so many frames in all, as far as is known."""
         if self._bar is not None:
             self._bar.total = max(frames, self._done)
-            self._bar.refresh()
+            self._bar.update(0)  # shows it, but not more often than a person can read
 
     def expect_more(self, frames: int) -> None:
         """There are so many frames still to be done, as far as is known."""

@@ -193,7 +193,8 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _config(options: argparse.Namespace) -> Config:
-    from framecap.config import load_config, parse_value
+    from framecap.config import load_config
+    from framecap.plain_yaml import parse_value
 
     flags: dict[str, Any] = {}
     for assignment in options.set:

@@ -1,0 +1,86 @@
+"""The command's edges: help that is quick, tracebacks without credentials, a missing package, an interrupt."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import framecap
+from framecap.cli import main
+from tests import command
+
+
+@pytest.fixture(autouse=True)
+def _hooks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr("threading.excepthook", lambda trouble: None)
+
+
+def test_version(tmp_path: Path) -> None:
+    done = command.run("--version", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, f"framecap {framecap.__version__}\n")
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("run", "--help"), ("check", "--help")])
+def test_help(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    done = command.run(*arguments, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: framecap")
+
+
+BREAK = """
+import sys, threading
+from framecap.cli import main
+from framecap.cli import commands
+def broken(config):
+    {how}
+commands.run = broken
+sys.exit(main(["run", "x"]))
+"""
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "raise RuntimeError('lost rtsp://admin:Qz7Xv@camera/x')",
+        "1 / 0 if True else 'rtsp://admin:Qz7Xv@camera'",
+        "t = threading.Thread(target=lambda: int('rtsp://admin:Qz7Xv@camera/x')); t.start(); t.join(); raise RuntimeError",
+    ],
+)
+def test_a_traceback_holds_no_password(how: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BREAK.format(how=how)],
+        cwd=tmp_path,
+        env=command.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "Qz7Xv" not in done.stderr
+
+
+def raising(error: BaseException) -> object:
+    def run(config: object) -> int:
+        raise error
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "words"),
+    [
+        (ImportError("libGL.so.1: cannot open shared object file"), 3, "libGL.so.1"),
+        (KeyboardInterrupt(), 1, "interrupted"),
+    ],
+)
+def test_what_is_not_a_framecap_error(
+    error: BaseException, exit_code: int, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("framecap.cli.commands.run", raising(error))
+    assert main(["run", "x"]) == exit_code
+    assert words in capsys.readouterr().err

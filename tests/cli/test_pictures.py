@@ -1,0 +1,94 @@
+"""`framecap caption`: files, paths from standard input, a person at a terminal; a bad picture does not stop the others."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from framecap.cli.pictures import PROMPT
+from tests import command
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    for name in ("a.jpg", "b.png", "with space.webp"):
+        cv2.imwrite(str(tmp_path / name), np.full((48, 64, 3), 120, np.uint8))
+    (tmp_path / "page.jpg").write_text("<html>")
+    (tmp_path / "empty.jpg").touch()
+    os.mkfifo(tmp_path / "pipe.jpg")
+    return tmp_path
+
+
+def test_pictures_are_captioned_in_their_order_and_bad_ones_are_said(pictures: Path) -> None:
+    files = ["b.png", "page.jpg", "none.jpg", ".", "pipe.jpg", "empty.jpg", "with space.webp", "a.jpg"]
+    done = command.run("caption", "--runtime", "null", *files, cwd=pictures)
+    assert done.returncode == 1
+    assert done.stdout == "b.png: A picture. (1.00)\nwith space.webp: A picture. (1.00)\na.jpg: A picture. (1.00)\n"
+    said = done.stderr.splitlines()
+    assert [line.split(": ")[1] for line in said] == ["page.jpg", "none.jpg", ".", "pipe.jpg", "empty.jpg"]
+    assert "No such file or directory" in said[1]
+    assert "a directory: name pictures" in said[2]
+
+
+def test_json_is_one_object_a_line(pictures: Path) -> None:
+    done = command.run("caption", "--json", "--runtime", "null", "a.jpg", "page.jpg", cwd=pictures)
+    first, second = map(json.loads, done.stdout.splitlines())
+    assert first == {"file": "a.jpg", "caption": "A picture.", "confidence": 1.0, "truncated": False, "alternatives": []}
+    assert second["file"] == "page.jpg"
+    assert second["error"]["kind"] == "undecodable"
+
+
+def test_paths_come_from_a_pipe(pictures: Path) -> None:
+    done = command.run("caption", "--runtime", "null", cwd=pictures, given="a.jpg\n\n'with space.webp'\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["a.jpg", "with space.webp"]
+
+
+def test_a_person_is_asked_and_answered_one_after_the_other(pictures: Path) -> None:
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [*command.COMMAND, "caption", "--runtime", "null"],
+        cwd=pictures,
+        env=command.environment(),
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        os.close(theirs)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for name in ("a.jpg", "b.png"):
+            assert process.stderr.read(len(PROMPT)) == PROMPT
+            os.write(ours, f"{name}\n".encode())
+            assert process.stdout.readline() == f"{name}: A picture. (1.00)\n"
+        os.write(ours, b"\x04")  # Ctrl-D
+        assert process.wait(20) == 0
+    os.close(ours)
+
+
+def test_the_model_in_the_box_sees_a_dog(clip: Path, tmp_path: Path) -> None:
+    video = cv2.VideoCapture(str(clip))
+    _, picture = video.read()
+    cv2.imwrite(str(tmp_path / "dogs.jpg"), picture)
+    done = command.run("caption", "--json", "dogs.jpg", cwd=tmp_path)
+    answer = json.loads(done.stdout)
+    assert "dog" in answer["caption"]
+    assert len(answer["alternatives"]) == 2
+
+
+def test_a_reader_that_has_seen_enough_is_no_reason_to_complain(pictures: Path) -> None:
+    process = command.start("caption", "--runtime", "null", *["a.jpg"] * 40, cwd=pictures)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert process.wait(20) == 1
