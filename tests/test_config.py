@@ -6,7 +6,7 @@ import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -126,6 +126,26 @@ def test_a_start_time_may_be_written_with_and_without_quotes(written: str, read:
 
 def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
     assert load("# nothing\n", tmp_path) == Config()
+
+
+def test_on_and_off_are_words_and_true_and_false_are_not(tmp_path: Path) -> None:
+    assert load("ingest: {hints: off}", tmp_path).ingest.hints == "off"
+    assert load("captioning: {full_stop: false}", tmp_path).captioning.full_stop is False
+    with pytest.raises(ConfigError, match=r"full_stop: true or false is expected, got 'no'"):
+        load("captioning: {full_stop: no}", tmp_path)
+
+
+@pytest.mark.parametrize("path", LEAVES)
+def test_every_choice_can_be_written_as_it_is_shown(path: tuple[str, ...], tmp_path: Path) -> None:
+    section: Any = Config
+    for key in path[:-1]:
+        section = section.model_fields[key].annotation
+    for choice in get_args(section.model_fields[path[-1]].annotation):
+        if isinstance(choice, str) and choice != "null":
+            config: Any = load(f"{path[0]}: {{{': {'.join(path[1:])}: {choice}}}{'}' * (len(path) - 2)}", tmp_path)
+            for key in path:
+                config = getattr(config, key)
+            assert config == choice
 
 
 # Refusals

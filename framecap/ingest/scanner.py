@@ -75,6 +75,7 @@ class ScanIngest:
         self._closing = False
         self._full_began = -math.inf  # of the last full scan that came to its end
         self._full_took = 0.0
+        self._asked: float | None = None  # when `exhausted` was first wanted to be known
         self._thread = threading.Thread(target=self._run, name="framecap-scan", daemon=True)
 
     def start(self) -> None:
@@ -90,10 +91,12 @@ class ScanIngest:
         return self.pending.backlog()
 
     def exhausted(self) -> bool:
+        if self._asked is None:
+            self._asked = time.monotonic()  # a frame stored just before may have been told of by nothing yet
         idle_since = self.pending.idle_since()
         if idle_since is None:
             return False
-        if self._full_began > idle_since:
+        if self._full_began > max(idle_since, self._asked):
             return True
         self._want_full()
         return False

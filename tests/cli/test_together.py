@@ -166,3 +166,9 @@ def test_a_reader_that_has_seen_enough_does_not_stop_the_work(clip: Path, tmp_pa
     assert process.wait(30) == 0
     assert "BrokenPipe" not in log
     assert len(list(tmp_path.rglob("*.json"))) == 26
+
+
+def test_where_only_scans_find_frames_the_run_waits_for_a_scan(clip: Path, tmp_path: Path) -> None:
+    done = command.run("run", clip, "--every", "100", "--runtime", "null", "--set", "ingest.hints=off", cwd=tmp_path)
+    assert done.returncode == 0
+    assert lines(done.stderr)[-1]["captioned"] == 4
