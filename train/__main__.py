@@ -137,26 +137,43 @@ def _export(options: argparse.Namespace, config: Config) -> None:
 
 
 def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    from train.scores import DEFINITIONS
+
+    definitions = "\n".join(f"  {name}: {text}" for name, text in DEFINITIONS.items())
+    parser.description = f"""Caption every photo of a split as the worker would, and score the captions.
+One caption a photo, free running, against all raw references; 95% intervals by bootstrap over the photos.
+METEOR and SPICE need Java; what could not be measured is said. The scores:
+{definitions}"""
     parser.add_argument("--bundle", default="default", help="a bundle's folder (default: the model in the box)")
     parser.add_argument("--data", type=Path, required=True, help="a data folder")
-    parser.add_argument("--split", choices=("train", "val", "test"), default="val")
-    parser.add_argument("--beam", type=int, default=5, help="beam width (5)")
-    parser.add_argument("--json", action="store_true", help="scores as JSON")
+    parser.add_argument("--split", choices=("train", "val", "test"), default="val", help="what is captioned (val)")
+    parser.add_argument("--beam", type=int, help="sentences searched side by side (captioning.beam: 5)")
+    parser.add_argument("--json", action="store_true", help="print JSON, not a table")
+    parser.add_argument("--out", type=Path, help="write the JSON to this file, too")
+    parser.add_argument("--results", type=Path, help="write the captions in COCO's results format to this file")
 
 
-def _evaluate(options: argparse.Namespace, config: Config) -> None:
+def _evaluate(options: argparse.Namespace, _: Config) -> None:
     from framecap.captioning.bundle import open_bundle
     from train.dataset import DataFolder
-    from train.evaluate import evaluate
-    from train.scores import table
+    from train.files import write_durably
+    from train.report import as_json, as_text, report
+    from train.results import image_ids, need_folder_of, write_results
 
-    settings = config.captioning.model_copy(update={"beam": options.beam})
-    evaluation = evaluate(open_bundle(options.bundle), DataFolder(options.data).split(options.split.upper()), settings)
-    if options.json:
-        print(json.dumps({**evaluation.scores.rounded(), "photos_per_second": round(evaluation.photos_per_second, 1)}))
-    else:
-        print(table([(f"{options.bundle}, {options.split}, beam {options.beam}", evaluation.scores)]))
-        print(f"{evaluation.photos_per_second:.1f} photos/s")
+    settings = load_config(options.config, {"captioning.beam": options.beam}).captioning
+    folder = DataFolder(options.data)
+    bundle = open_bundle(options.bundle)
+    for path in filter(None, (options.out, options.results)):
+        need_folder_of(path)
+    if options.results:
+        image_ids(folder.split(options.split.upper()))  # what is missing is said before the work
+    found = report(bundle, folder, options.split.upper(), settings)
+    document = as_json(found)
+    if options.out:
+        write_durably(options.out, json.dumps(document, indent=1).encode() + b"\n")
+    if options.results:
+        write_results(options.results, folder.split(options.split.upper()), found.evaluation.captions)
+    print(json.dumps(document) if options.json else as_text(found))
 
 
 def _default_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,7 +14,6 @@ from framecap.captioning.load import load_runtime
 from framecap.config import CaptioningConfig
 from framecap.errors import ConfigError, ModelError
 from train.dataset import Split
-from train.export import write_card
 from train.scores import Scores, score
 
 BATCH = 32  # photos
@@ -31,6 +30,12 @@ class Evaluation:
 
 def evaluate(bundle: Bundle, split: Split, config: CaptioningConfig) -> Evaluation:
     """Caption every photo of the split (free running) and score the words. Raises ConfigError without references."""
+    captions, photos_per_second = caption_split(bundle, split, config)
+    return Evaluation(score([caption.words for caption in captions], split.references), captions, photos_per_second)
+
+
+def caption_split(bundle: Bundle, split: Split, config: CaptioningConfig) -> tuple[list[Caption], float]:
+    """A caption for every photo, and how many photos a second that was. Raises ConfigError without references."""
     if not split.references:
         raise ConfigError(f"{split.images.parent}: no REFERENCES file: run `python -m train prepare` to have raw references")
     captioner = BundleCaptioner(bundle, load_runtime(bundle, config), config)
@@ -41,12 +46,13 @@ def evaluate(bundle: Bundle, split: Split, config: CaptioningConfig) -> Evaluati
             if isinstance(caption, Exception):
                 raise ModelError(f"photo {len(captions)}: {caption}")
             captions.append(caption)
-    seconds = time.perf_counter() - started
-    return Evaluation(score([caption.words for caption in captions], split.references), captions, len(split) / seconds)
+    return captions, len(split) / (time.perf_counter() - started)
 
 
 def write_scores(bundle: Bundle, name: str, scores: Scores) -> Bundle:
     """Put the scores on the bundle's card; its hash stays what it is."""
+    from train.export import write_card
+
     card = bundle.card.model_copy(update={"scores": {**bundle.card.scores, name: scores.rounded()}})
     write_card(bundle.path, card)
     return open_bundle(str(bundle.path))

@@ -1,0 +1,48 @@
+"""A bundle and a split in, the BLEU-4 out that the seed and the tutorial print in validation; no score to compare with.
+
+Their validate() does not let the model speak: at each step it gives the true words so far and takes the most probable next
+one, for as many words as the true caption has; references hold <unk> where a word is rare, so that <unk> can match. What is
+measured is how well the next word is guessed. It is here to compare a run with such a project's log, and for nothing else.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from framecap.captioning.bundle import Bundle
+from framecap.captioning.runtimes.pytorch import TorchRuntime
+from framecap.captioning.vocabulary import PAD, START, Vocabulary
+from train.dataset import Split
+from train.scores import nltk_bleu
+
+BATCH = 16  # photos
+
+
+def seed_bleu_4(bundle: Bundle, split: Split, vocabulary: Vocabulary, threads: int = 0) -> float:
+    """BLEU-4 (nltk) of teacher-forced words; `vocabulary` is that of the split's word numbers."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    runtime = TorchRuntime(bundle, device, threads)
+    numbers = np.array([bundle.vocabulary.number(word) for word in vocabulary.words])
+    unwritten = {bundle.vocabulary.number(token) for token in (PAD, START)}
+    said: list[list[str]] = []
+    meant: list[list[list[str]]] = []
+    for start in range(0, len(split), BATCH):
+        photos = slice(start, start + BATCH)
+        captions = numbers[split.captions[photos]]
+        guessed = _guess(runtime, split.pictures(start, min(start + BATCH, len(split))), captions)
+        for photo, lengths in enumerate(split.lengths[photos]):
+            references = [[str(word) for word in caption if word not in unwritten] for caption in captions[photo]]
+            for words, length in zip(guessed[photo], lengths, strict=True):
+                said.append([str(word) for word in words[: length - 1]])
+                meant.append(references)
+    return nltk_bleu(said, meant)[3]
+
+
+@torch.inference_mode()
+def _guess(runtime: TorchRuntime, pictures: np.ndarray, captions: np.ndarray) -> np.ndarray:
+    """The most probable word after each word of each caption, (photos, n, length - 1)."""
+    features = runtime.encoder(torch.from_numpy(pictures).to(runtime.device))
+    hidden, _ = runtime.decoder(features, torch.from_numpy(captions).to(runtime.device))
+    guessed: np.ndarray = runtime.decoder.logits(hidden).argmax(dim=3).cpu().numpy()
+    return guessed
