@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 from contextlib import suppress
 
 from framecap.errors import StoreError
@@ -31,10 +32,9 @@ class MountedTree(Tree):
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             folder, name = place
             try:
-                _write_new(folder, name, data)
+                return _write_new(folder, name, data)
             except FileExistsError:
                 return _take_over(folder, name, data)
-            return True
 
     def replace(self, path: str, data: bytes, if_match: bytes) -> bool:
         with self.parent(path, "write") as place:
@@ -43,8 +43,8 @@ class MountedTree(Tree):
             folder, name = place
             if self._read_at(folder, name, path, max(len(if_match), 1) + (1 << 20)) != if_match:
                 return False
-            _write_again(folder, name, data)
-            return True
+            os.unlink(name, dir_fd=folder)  # a death after this leaves no sidecar: the frame is pending again
+            return _write_new(folder, name, data)
 
     def probe(self) -> tuple[Finding, ...]:
         try:
@@ -78,16 +78,39 @@ class MountedTree(Tree):
         )
 
 
-def _write_new(folder: int, name: str, data: bytes) -> None:
+def _write_new(folder: int, name: str, data: bytes) -> bool:
+    """Create, fill, close; False when another writer of this machine was quicker to fill it."""
     file = os.open(name, _NEW, 0o666, dir_fd=folder)
     try:
-        _lock(file)
-        _fill(file, folder, name, data)
+        return _fill(file, folder, name, data)
     finally:
         os.close(file)
 
 
-def _fill(file: int, folder: int, name: str, data: bytes) -> None:
+def _take_over(folder: int, name: str, data: bytes) -> bool:
+    """Fill what a dead writer left empty; False when something else has the name, or it is not empty."""
+    status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    if not stat.S_ISREG(status.st_mode) or status.st_size > 0:
+        return False
+    try:
+        file = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    except PermissionError:  # mountpoint-s3 writes to new files only
+        os.unlink(name, dir_fd=folder)
+        return _write_new(folder, name, data)
+    try:
+        return _fill(file, folder, name, data)
+    finally:
+        os.close(file)
+
+
+def _fill(file: int, folder: int, name: str, data: bytes) -> bool:
+    _lock(file)
+    if os.fstat(file).st_size > 0:
+        return False
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:  # another writer failed, and has removed it
+        raise _busy() from None
     try:
         write_all(file, data)
         os.fsync(file)
@@ -97,35 +120,19 @@ def _fill(file: int, folder: int, name: str, data: bytes) -> None:
         with suppress(OSError):
             os.unlink(name, dir_fd=folder)
         raise
-
-
-def _take_over(folder: int, name: str, data: bytes) -> bool:
-    """Write over what is there if it is empty and its writer dead; False when it is not empty."""
-    file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
-    try:
-        if os.fstat(file).st_size > 0:
-            return False
-        _lock(file)
-        if os.fstat(file).st_size > 0:  # its writer was alive, and has finished
-            return False
-        _write_again(folder, name, data)
-        return True
-    finally:
-        os.close(file)
+    return True
 
 
 def _lock(file: int) -> None:
-    """Raises an OSError that is tried again when another writer of this machine holds the lock."""
+    """Held until the file is closed. Where there are no locks, one writer a store is the rule anyway."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY)) from None
-    except OSError:  # no locks here: one writer a store is the rule on mounts
+        raise _busy() from None
+    except OSError:
         pass
 
 
-def _write_again(folder: int, name: str, data: bytes) -> None:
-    """In place of another file. A death in between leaves no file: the frame is pending again."""
-    with suppress(FileNotFoundError):
-        os.unlink(name, dir_fd=folder)
-    _write_new(folder, name, data)
+def _busy() -> OSError:
+    """Another writer is at it just now: the store says that it is to be tried again."""
+    return OSError(errno.EBUSY, os.strerror(errno.EBUSY))
