@@ -8,12 +8,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
-from framecap.captioning.vocabulary import Vocabulary
-from framecap.errors import ConfigError
+from framecap.captioning.vocabulary import END, PAD, START, Vocabulary
+from framecap.errors import BundleError, ConfigError
+from train.picture_file import PictureFile
+
+SPLITS = ("TRAIN", "VAL", "TEST")
+Numbers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -21,25 +24,31 @@ class Split:
     """One split's captions.
 
     `captions` (photos, n, longest) int64, padded; `lengths` (photos, n), <start> and <end> included; `references`
-    holds every caption of each photo as words.
+    holds every caption of each photo as words. Not `raw`: there were only encoded captions (the seed's folders), whose rare
+    words are <unk>; they choose between epochs, but scores against them are not comparable.
     """
 
     images: Path
-    captions: npt.NDArray[np.int64]
-    lengths: npt.NDArray[np.int64]
+    captions: Numbers
+    lengths: Numbers
     references: list[list[list[str]]]
+    raw: bool = True
 
     def __len__(self) -> int:
         return len(self.captions)
 
     def part(self, photos: slice) -> Split:
         """Only these photos' captions (the pictures' file stays the whole one)."""
-        return Split(self.images, self.captions[photos], self.lengths[photos], self.references[photos])
+        return Split(self.images, self.captions[photos], self.lengths[photos], self.references[photos], self.raw)
 
     def pictures(self, start: int, stop: int) -> npt.NDArray[np.uint8]:
-        """The pictures start to stop, (n, size, size, 3) RGB. Opens the file at each call: no handle outlives a fork."""
-        with h5py.File(self.images, "r") as file:
-            return np.ascontiguousarray(file["images"][start:stop].transpose(0, 2, 3, 1))
+        """The pictures start to stop (or to the last one), (n, size, size, 3) RGB. No open file outlives a fork."""
+        return np.stack([self.file[photo] for photo in range(start, min(stop, len(self.file)))])
+
+    @cached_property
+    def file(self) -> PictureFile:
+        """The pictures' file, whole, opened where it is read."""
+        return PictureFile(self.images)
 
 
 class DataFolder:
@@ -47,40 +56,94 @@ class DataFolder:
 
     def __init__(self, path: Path) -> None:
         maps = sorted(path.glob("WORDMAP_*.json"))
-        if len(maps) != 1:
-            found = "no WORDMAP_*.json" if not maps else f"{len(maps)} WORDMAP_*.json"
-            raise ConfigError(f"{path}: {found}: make the data folder with `python -m train prepare --out {path}`")
+        if not maps:
+            raise ConfigError(f"{path}: {_what_is_there(path)}")
+        if len(maps) > 1:
+            names = ", ".join(file.name for file in maps)
+            raise ConfigError(f"{path}: {len(maps)} data sets ({names}): move all but one to a folder of its own")
         self.path = path
         self.base = maps[0].stem.removeprefix("WORDMAP_")
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """The folder's word map."""
-        return Vocabulary.from_json(self._file("WORDMAP", "json").read_bytes())
+        path = self._file("WORDMAP", "json")
+        try:
+            return Vocabulary.from_json(path.read_bytes())
+        except BundleError as error:
+            raise ConfigError(f"{path}: {error}") from None
 
     def split(self, name: str) -> Split:
         """The split TRAIN, VAL or TEST."""
-        images = self._file(f"{name}_IMAGES", "hdf5")
-        count, captions_per_image = _look_at(images)
-        captions = self._json(f"{name}_CAPTIONS")
-        lengths = self._json(f"{name}_CAPLENS")
-        if not len(captions) == len(lengths) == count * captions_per_image:
+        images = self._images(name)
+        file = PictureFile(images)
+        shape = (file.shape.photos, file.shape.captions_per_image)
+        numbers, lengths = self._numbers(f"{name}_CAPTIONS", 2), self._numbers(f"{name}_CAPLENS", 1)
+        if not len(numbers) == len(lengths) == shape[0] * shape[1]:
             raise ConfigError(
-                f"{images}: {count} photos with {captions_per_image} captions each, but {len(captions)} captions and "
+                f"{images}: {shape[0]} photos with {shape[1]} captions each, but {len(numbers)} captions and "
                 f"{len(lengths)} lengths stand beside it: the files are not of one run of prepare"
             )
-        shape = (count, captions_per_image)
-        numbers = np.array(captions, np.int64)[:, : max(lengths, default=0)]
-        if numbers.size and numbers.max() >= len(self.vocabulary):
-            raise ConfigError(
-                f"{self.path}: the captions hold word {numbers.max()}, the word map has {len(self.vocabulary)}"
-            )
-        return Split(images, numbers.reshape(*shape, -1), np.array(lengths, np.int64).reshape(shape), self._references(name))
+        self._fit(name, numbers, lengths)
+        captions = numbers[:, : lengths.max(initial=0)].reshape(*shape, -1)
+        references = self._references(name, shape[0])
+        raw = references is not None
+        if references is None:
+            references = _said(captions, lengths.reshape(shape), self.vocabulary)
+        return Split(images, captions, lengths.reshape(shape), references, raw)
 
-    def _references(self, name: str) -> list[list[list[str]]]:
-        """The references, where prepare wrote them; a seed's folder has none, and scoring says so."""
-        path = self.path / f"{name}_REFERENCES_{self.base}.json"
-        return self._json(f"{name}_REFERENCES") if path.is_file() else []
+    def _images(self, name: str) -> Path:
+        path = self.path / f"{name}_IMAGES_{self.base}.hdf5"
+        if not path.is_file():
+            there = [split.lower() for split in SPLITS if (self.path / f"{split}_IMAGES_{self.base}.hdf5").is_file()]
+            raise ConfigError(
+                f"{path}: missing: the data set has no split {name.lower()!r}, only {', '.join(there) or 'none at all'}"
+            )
+        return path
+
+    def _fit(self, name: str, numbers: Numbers, lengths: Numbers) -> None:
+        """Raises ConfigError when the captions are not of this word map."""
+        words = self.vocabulary
+        where = f"{self.path}: {name}_CAPTIONS and WORDMAP of {self.base}"
+        if numbers.size and not (numbers.min() >= 0 and numbers.max() < len(words)):
+            raise ConfigError(
+                f"{where}: the captions hold word {numbers.max()}, the word map has {len(words)} words: it is of another "
+                "data set or of another run of prepare"
+            )
+        if lengths.size and not (lengths.min() >= 2 and lengths.max() <= numbers.shape[1]):
+            raise ConfigError(f"{where}: {name}_CAPLENS has lengths that the captions do not have: run prepare again")
+        rows = np.arange(len(lengths))
+        padding = numbers[np.arange(numbers.shape[1]) >= lengths[:, None]]
+        starts, ends = numbers[rows, 0], numbers[rows, lengths - 1]
+        for token, found in ((START, starts), (END, ends), (PAD, padding)):
+            if (found != words.number(token)).any():
+                raise ConfigError(
+                    f"{where}: {token} is {words.number(token)} in the word map, but not in the captions: the word map is "
+                    "of another data set or of another run of prepare"
+                )
+
+    def _references(self, name: str, photos: int) -> list[list[list[str]]] | None:
+        """The references, where prepare wrote them; a seed's folder has none."""
+        if not (self.path / f"{name}_REFERENCES_{self.base}.json").is_file():
+            return None
+        references: list[list[list[str]]] = self._json(f"{name}_REFERENCES")
+        if len(references) != photos:
+            raise ConfigError(
+                f"{self.path}: {name}_REFERENCES_{self.base}.json has {len(references)} photos, {name}_IMAGES {photos}: the "
+                "files are not of one run of prepare"
+            )
+        return references
+
+    def _numbers(self, kind: str, dimensions: int) -> Numbers:
+        try:
+            numbers = np.array(self._json(kind), np.int64)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise ConfigError(
+                f"{self._file(kind, 'json')}: not lists of word numbers ({error}): run prepare again"
+            ) from None
+        if numbers.ndim != dimensions:
+            raise ConfigError(f"{self._file(kind, 'json')}: not {dimensions} levels of lists of numbers: run prepare again")
+        return numbers
 
     def _json(self, kind: str) -> Any:
         path = self._file(kind, "json")
@@ -92,14 +155,28 @@ class DataFolder:
     def _file(self, kind: str, suffix: str) -> Path:
         path = self.path / f"{kind}_{self.base}.{suffix}"
         if not path.is_file():
-            raise ConfigError(f"{path}: missing: this split or file was not made by `python -m train prepare`")
+            raise ConfigError(f"{path}: missing: copy it from where the data folder was made, or run prepare again")
         return path
 
 
-def _look_at(images: Path) -> tuple[int, int]:
-    """Photos, and captions for each. Raises ConfigError for a truncated or foreign file."""
-    try:
-        with h5py.File(images, "r") as file:
-            return int(file["images"].shape[0]), int(file.attrs["captions_per_image"])
-    except (OSError, KeyError) as error:
-        raise ConfigError(f"{images}: not a whole HDF5 file of pictures ({error}): run prepare again") from None
+def _what_is_there(path: Path) -> str:
+    """Why there is no data set in this folder, and what to do."""
+    if not path.is_dir():
+        return f"no such folder, so no WORDMAP_*.json: make the data folder with `python -m train prepare --out {path}`"
+    if any(path.glob(".*.journal")):
+        return "no WORDMAP_*.json yet: prepare was stopped here; run the same command again, it goes on where it stopped"
+    below = [file.parent for file in sorted(path.glob("*/WORDMAP_*.json"))]
+    hint = f" (perhaps you mean {below[0]})" if below else ""
+    return f"no WORDMAP_*.json: make the data folder with `python -m train prepare --out {path}`{hint}"
+
+
+def _said(captions: Numbers, lengths: Numbers, vocabulary: Vocabulary) -> list[list[list[str]]]:
+    """Each photo's different captions as words, from their numbers."""
+    return [
+        [list(words) for words in dict.fromkeys(_words(row, length, vocabulary) for row, length in zip(*photo, strict=True))]
+        for photo in zip(captions, lengths, strict=True)
+    ]
+
+
+def _words(numbers: Numbers, length: int, vocabulary: Vocabulary) -> tuple[str, ...]:
+    return tuple(vocabulary.decode(numbers[1 : length - 1]))

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from framecap.errors import ConfigError
 
@@ -14,9 +15,10 @@ SPLITS = {"train": "TRAIN", "restval": "TRAIN", "val": "VAL", "test": "TEST"}
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """One captioned photo: where it lies, its split (TRAIN, VAL or TEST) and its captions as lists of words."""
+    """One captioned photo: where it lies, its number in its data set, its split (TRAIN, VAL or TEST), its captions."""
 
     path: Path
+    identity: int
     split: str
     captions: tuple[tuple[str, ...], ...]
 
@@ -25,7 +27,7 @@ def read_karpathy(dataset: Path, images: Path) -> list[Photo]:
     """The photos of a Karpathy JSON below the folder `images`. Raises ConfigError, naming what is wrong."""
     try:
         document = json.loads(dataset.read_bytes())
-        return [_photo(entry, images) for entry in document["images"]]
+        return [_photo(number, entry, images) for number, entry in enumerate(document["images"])]
     except OSError as error:
         raise ConfigError(f"{dataset}: cannot be read ({error.strerror}): name Karpathy's JSON with --karpathy") from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -34,14 +36,21 @@ def read_karpathy(dataset: Path, images: Path) -> list[Photo]:
         ) from None
 
 
-def _photo(entry: dict[str, object], images: Path) -> Photo:
+def _photo(number: int, entry: dict[str, Any], images: Path) -> Photo:
     folder, name, split = entry.get("filepath", ""), entry["filename"], entry["split"]
-    if not isinstance(folder, str) or not isinstance(name, str) or ".." in Path(folder, name).parts:
+    if not isinstance(folder, str) or not isinstance(name, str) or not _stays_below(Path(folder, name)):
         raise ValueError(f"file name {name!r} leaves the folder of images")
     if split not in SPLITS:
         raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
-    sentences: Sequence[dict[str, list[str]]] = entry["sentences"]  # type: ignore[assignment]
+    sentences: Sequence[dict[str, list[str]]] = entry["sentences"]
     captions = tuple(tuple(sentence["tokens"]) for sentence in sentences)
     if not captions or not all(isinstance(word, str) for words in captions for word in words):
         raise ValueError(f"{name}: captions must be lists of words, one at least")
-    return Photo(images / folder / name, SPLITS[str(split)], captions)
+    identity = entry.get("cocoid", entry.get("imgid", number))
+    if type(identity) is not int:
+        raise ValueError(f"{name}: its cocoid or imgid {identity!r} is no whole number")
+    return Photo(images / folder / name, identity, SPLITS[split], captions)
+
+
+def _stays_below(path: Path) -> bool:
+    return not path.is_absolute() and ".." not in path.parts

@@ -6,35 +6,50 @@ Files, as in a-PyTorch-Tutorial-to-Image-Captioning (`<base>` is `<dataset>_<n>_
     <SPLIT>_CAPTIONS_<base>.json   n lists of word numbers a photo, padded; list i belongs to photo i // n
     <SPLIT>_CAPLENS_<base>.json    their lengths, <start> and <end> included
     <SPLIT>_REFERENCES_<base>.json all captions of each photo as words, for scoring (not in the seed)
-    WORDMAP_<base>.json            word → number
+    <SPLIT>_IDS_<base>.json        the photos' numbers in their data set, for COCO's server (not in the seed)
+    LEFT_OUT_<base>.txt            which photos are missing or broken, where there are any (not in the seed)
+    WORDMAP_<base>.json            word → number; written last: a folder that has it is whole
 
 By choice different from the seed: pictures are RGB, and only the train split's words make the vocabulary.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import hashlib
 import json
 import os
 import random
+import re
+import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
+import cv2
 import h5py
-import numpy as np
-import numpy.typing as npt
 from tqdm import tqdm
 
 from framecap.captioning.preprocess import Preprocessing, decode
 from framecap.captioning.vocabulary import END, PAD, START, UNKNOWN, Vocabulary
-from framecap.errors import ConfigError, DecodeError
+from framecap.errors import ConfigError, DecodeError, OversizedFrame, StoreUnavailable
+from train.files import write_durably
 from train.karpathy import Photo, read_karpathy
+from train.picture_file import MAX_SIDE, PictureShape, Store
+from train.picture_writer import PictureWriter, in_order
 
+SPLITS = ("TRAIN", "VAL", "TEST")
 MAX_WORDS = 100  # longer captions are left out, as in the seed
 MAX_PIXELS = 200_000_000
+JPEG_QUALITY = 95
+JPEG_SHARE = 8  # a picture's JPEG is smaller than its pixels by this factor at least, nearly always
+CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +60,17 @@ class Recipe:
     size: int = 256
     captions_per_image: int = 5
     minimum_word_frequency: int = 5
+    vocabulary_splits: Literal["train", "all"] = "train"
+    store: Store = "pixels"
     seed: int = 123
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]{0,63}", self.dataset):
+            raise ConfigError(f"data set {self.dataset!r}: its name stands in file names: letters, digits, dots and hyphens")
+        if not 16 <= self.size <= MAX_SIDE:
+            raise ConfigError(f"size {self.size}: the side of the pictures must be 16 to {MAX_SIDE} pixels")
+        if self.captions_per_image < 1 or self.minimum_word_frequency < 1:
+            raise ConfigError("captions per image and minimum word frequency must be 1 or more")
 
     @property
     def base(self) -> str:
@@ -53,18 +78,39 @@ class Recipe:
 
 
 def prepare(recipe: Recipe, karpathy: Path, images: Path, out: Path) -> list[str]:
-    """Make the data folder `out`; returns what was wrong with single photos (missing, broken), one line each."""
-    photos = [photo for photo in read_karpathy(karpathy, images) if min(map(len, photo.captions)) <= MAX_WORDS]
-    vocabulary = count_words((photo for photo in photos if photo.split == "TRAIN"), recipe.minimum_word_frequency)
+    """Make the data folder `out` from Karpathy's JSON; see `prepare_photos`."""
+    return prepare_photos(recipe, read_karpathy(karpathy, images), out)
+
+
+def prepare_photos(recipe: Recipe, photos: Sequence[Photo], out: Path) -> list[str]:
+    """Make the data folder `out`; returns what was wrong with single photos (missing, broken), one line each.
+
+    The same call goes on where a killed one stopped. Raises ConfigError when nothing can be made of it, StoreUnavailable
+    when the disk is full.
+    """
+    photos = [photo for photo in photos if min(map(len, photo.captions)) <= MAX_WORDS]
+    counted = [photo for photo in photos if photo.split == "TRAIN" or recipe.vocabulary_splits == "all"]
+    vocabulary = count_words(counted, recipe.minimum_word_frequency)
+    _some_must_be_there(photos)
     out.mkdir(parents=True, exist_ok=True)
-    problems: list[str] = []
-    for split in ("TRAIN", "VAL", "TEST"):
-        of_split = [photo for photo in photos if photo.split == split]
-        if of_split:
-            kept = _write_images(out / f"{split}_IMAGES_{recipe.base}.hdf5", of_split, recipe, problems)
-            _write_captions(out, split, kept, recipe, vocabulary)
-    with whole_file(out / f"WORDMAP_{recipe.base}.json") as path:
-        path.write_text(vocabulary.to_json(), encoding="utf-8")
+    with _alone(out):
+        (out / f"WORDMAP_{recipe.base}.json").unlink(missing_ok=True)
+        problems: list[str] = []
+        writers = []
+        for split in SPLITS:
+            of_split = [photo for photo in photos if photo.split == split]
+            for stale in () if of_split else out.glob(f"{split}_*_{recipe.base}.*"):
+                stale.unlink()
+            if of_split:
+                writer = _write_images(out / f"{split}_IMAGES_{recipe.base}.hdf5", of_split, recipe)
+                kept = [photo for place, photo in enumerate(of_split) if place not in writer.progress.left_out]
+                _write_captions(out, split, kept, recipe, vocabulary)
+                problems += writer.progress.left_out.values()
+                writers.append(writer)
+        _write_left_out(out / f"LEFT_OUT_{recipe.base}.txt", problems)
+        write_durably(out / f"WORDMAP_{recipe.base}.json", vocabulary.to_json().encode())
+        for writer in writers:
+            writer.journal.unlink()
     return problems
 
 
@@ -73,47 +119,119 @@ def count_words(photos: Iterable[Photo], minimum: int) -> Vocabulary:
     counts = Counter(word for photo in photos for caption in photo.captions for word in caption)
     if not counts:
         raise ConfigError("the train split is empty: no vocabulary can be made")
-    words = [word for word, count in counts.items() if count >= minimum]
+    words = [word for word, count in counts.items() if count >= minimum and word not in (PAD, UNKNOWN, START, END)]
+    if not words:
+        raise ConfigError(f"no word stands in the captions {minimum} times: lower --minimum-word-frequency")
     return Vocabulary((PAD, *words, UNKNOWN, START, END))
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A path to write to, which gets its final name only when everything went well."""
+    """A path to write to, which gets its final name only when everything went well and is on the disk.
+
+    Raises StoreUnavailable when the disk is full.
+    """
     unfinished = path.with_name(f".{path.name}.part")
     try:
-        yield unfinished
-        unfinished.replace(path)
+        with full_disk_said(path):
+            yield unfinished
+            with unfinished.open("rb") as file:
+                os.fsync(file.fileno())
+            unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
 
 
-def _write_images(path: Path, photos: list[Photo], recipe: Recipe, problems: list[str]) -> list[Photo]:
-    kept: list[Photo] = []
-    shape = (len(photos), 3, recipe.size, recipe.size)
-    with whole_file(path) as unfinished, h5py.File(unfinished, "w") as file:
-        file.attrs["captions_per_image"] = recipe.captions_per_image
-        images = file.create_dataset("images", shape, np.uint8, maxshape=(None, *shape[1:]), chunks=(1, *shape[1:]))
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            loaded = pool.map(lambda photo: _load(photo, recipe.size), photos)
-            for photo, pixels in zip(photos, tqdm(loaded, path.name.split("_")[0], len(photos), unit="photo"), strict=True):
-                if isinstance(pixels, str):
-                    problems.append(pixels)
-                else:
-                    images[len(kept)] = pixels.transpose(2, 0, 1)
-                    kept.append(photo)
-        images.resize(len(kept), axis=0)
-    return kept
-
-
-def _load(photo: Photo, size: int) -> npt.NDArray[np.uint8] | str:
-    """The picture as the worker would see it, or what is wrong with it."""
+@contextmanager
+def full_disk_said(path: Path) -> Iterator[None]:
+    """Let a disk that takes no more be StoreUnavailable, in words."""
     try:
-        return decode(photo.path.read_bytes(), Preprocessing(size), MAX_PIXELS).pixels
+        yield
+    except OSError as error:
+        if error.errno not in CANNOT_WRITE:
+            raise
+        raise StoreUnavailable(
+            f"{path}: cannot be written ({os.strerror(error.errno)}): no half-made file bears this name; make room and run "
+            "the same command again"
+        ) from error
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Two runs at the same time would write into the same unfinished files."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise ConfigError(f"{folder}: another `python -m train prepare` is at work there") from None
+    finally:
+        os.close(descriptor)
+
+
+def _some_must_be_there(photos: Sequence[Photo]) -> None:
+    """Raises ConfigError when none of a hundred photos exists: the folder of images is the wrong one."""
+    some = photos[:: max(1, len(photos) // 100)]
+    if not any(photo.path.exists() for photo in some):
+        raise ConfigError(
+            f"{some[0].path}: not there, nor are {len(some) - 1} other photos that were looked for: name with --images the "
+            "folder that holds the photos (for COCO: the one that holds train2014 and val2014)"
+        )
+
+
+def _write_images(path: Path, photos: Sequence[Photo], recipe: Recipe) -> PictureWriter:
+    shape = PictureShape(len(photos), recipe.captions_per_image, recipe.size, recipe.store)
+    plan = [recipe.captions_per_image, recipe.size, recipe.store, JPEG_QUALITY, h5py.version.hdf5_version]
+    digest = hashlib.sha256(json.dumps([plan, [str(photo.path) for photo in photos]]).encode()).hexdigest()
+    cores = len(os.sched_getaffinity(0))
+    writer = PictureWriter(path, shape, digest)
+    done = writer.progress.photos
+    _need_room(path, recipe, len(photos) - done)
+    if writer.finished:
+        return writer
+    with full_disk_said(path), writer, ThreadPoolExecutor(cores) as pool:
+        loaded = in_order(pool, partial(_load, recipe), photos[done:], 16 * cores)
+        for picture in tqdm(loaded, path.name.split("_")[0], len(photos), initial=done, unit="photo"):
+            if isinstance(picture, str):
+                writer.leave_out(picture)
+            else:
+                writer.add(picture)
+        writer.finish()
+    return writer
+
+
+def _need_room(path: Path, recipe: Recipe, photos: int) -> None:
+    needed = photos * 3 * recipe.size**2 // (JPEG_SHARE if recipe.store == "jpeg" else 1)
+    free = shutil.disk_usage(path.parent).free
+    if needed > free:
+        raise StoreUnavailable(
+            f"{path}: its pictures need {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free there: make room, or take "
+            "--store jpeg (a tenth of the size)"
+        )
+
+
+def _load(recipe: Recipe, photo: Photo) -> bytes | str:
+    """The picture as the worker would see it, as it is stored, or what is wrong with it."""
+    try:
+        pixels = decode(photo.path.read_bytes(), Preprocessing(recipe.size), MAX_PIXELS).pixels
     except OSError as error:
         return f"{photo.path}: {error.strerror}"
+    except OversizedFrame:
+        return f"{photo.path}: more than {MAX_PIXELS // 10**6} million pixels"
     except DecodeError as error:
         return f"{photo.path}: {error}"
+    if recipe.store == "pixels":
+        return pixels.transpose(2, 0, 1).tobytes()
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    assert done
+    return data.tobytes()
+
+
+def _write_left_out(path: Path, problems: Sequence[str]) -> None:
+    if problems:
+        write_durably(path, "".join(f"{problem}\n" for problem in problems).encode())
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _write_captions(out: Path, split: str, photos: list[Photo], recipe: Recipe, vocabulary: Vocabulary) -> None:
@@ -130,6 +248,7 @@ def _write_captions(out: Path, split: str, photos: list[Photo], recipe: Recipe, 
             lengths.append(len(numbers))
             captions.append(numbers + [vocabulary.number(PAD)] * (MAX_WORDS + 2 - len(numbers)))
     references = [[list(caption) for caption in photo.captions] for photo in photos]
-    for kind, content in (("CAPTIONS", captions), ("CAPLENS", lengths), ("REFERENCES", references)):
-        with whole_file(out / f"{split}_{kind}_{recipe.base}.json") as path:
-            path.write_text(json.dumps(content), encoding="utf-8")
+    numbers = [photo.identity for photo in photos]
+    contents = {"CAPTIONS": captions, "CAPLENS": lengths, "REFERENCES": references, "IDS": numbers}
+    for kind, content in contents.items():
+        write_durably(out / f"{split}_{kind}_{recipe.base}.json", json.dumps(content).encode())
