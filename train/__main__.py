@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from framecap.config import Config, load_config
 from framecap.errors import FramecapError
 from framecap.telemetry import set_up_logging
+from train.commands import prepare
 
 if TYPE_CHECKING:
     from framecap.captioning.model.encoder import Encoder
@@ -39,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, help="configuration (default: ./config.yaml where there is one)")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, command, arguments, text, example in (
-        ("prepare", _prepare, _prepare_arguments, "photos and captions → HDF5 and JSON", "--dataset flickr8k ..."),
+        ("prepare", prepare.run, prepare.arguments, "photos and captions → HDF5 and JSON", prepare.EXAMPLE),
         (
             "fit",
             _fit,
@@ -55,6 +56,13 @@ def _parser() -> argparse.ArgumentParser:
             "--from runs/first --data caption_data --out b",
         ),
         ("evaluate", _evaluate, _evaluate_arguments, "score a bundle on a split", "--data caption_data --split val"),
+        (
+            "explain",
+            _explain,
+            _explain_arguments,
+            "a picture of what the decoder looked at, word by word",
+            "frame.jpg -o attention.png",
+        ),
         ("default-model", _default_model, _default_arguments, "make the model in the box again", "--images Images ..."),
     ):
         sub = commands.add_parser(
@@ -67,31 +75,6 @@ def _parser() -> argparse.ArgumentParser:
         arguments(sub)
         sub.set_defaults(command=command)
     return parser
-
-
-def _prepare_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dataset", default="coco", help="name that stands in the file names (coco, flickr8k, ...)")
-    parser.add_argument("--karpathy", type=Path, required=True, help="Karpathy's dataset_*.json")
-    parser.add_argument("--images", type=Path, required=True, help="folder of the photos")
-    parser.add_argument("--out", type=Path, required=True, help="the data folder to make")
-    parser.add_argument("--size", type=int, default=256, help="side of the pictures in pixels (256)")
-    parser.add_argument("--captions-per-image", type=int, default=5, help="captions kept for each photo (5)")
-    parser.add_argument("--minimum-word-frequency", type=int, default=5, help="rarer words are <unk> (5)")
-
-
-def _prepare(options: argparse.Namespace, _: Config) -> None:
-    from train.prepare import Recipe, prepare
-
-    recipe = Recipe(
-        dataset=options.dataset,
-        size=options.size,
-        captions_per_image=options.captions_per_image,
-        minimum_word_frequency=options.minimum_word_frequency,
-    )
-    problems = prepare(recipe, options.karpathy, options.images, options.out)
-    for problem in problems:
-        print(f"left out: {problem}", file=sys.stderr)
-    print(f"{options.out}: ready, {len(problems)} photos left out")
 
 
 def _fit_arguments(parser: argparse.ArgumentParser) -> None:
@@ -174,6 +157,28 @@ def _evaluate(options: argparse.Namespace, _: Config) -> None:
     if options.results:
         write_results(options.results, folder.split(options.split.upper()), found.evaluation.captions)
     print(json.dumps(document) if options.json else as_text(found))
+
+
+def _explain_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("picture", type=Path, metavar="PICTURE", help="a .jpg, .jpeg, .png or .webp file")
+    parser.add_argument(
+        "-o", "--out", type=Path, default=Path("attention.png"), help="what to make: .png, .jpg, .webp, .pdf or .svg"
+    )
+    parser.add_argument("--bundle", help="a bundle's folder (captioning.bundle: the model in the box)")
+
+
+def _explain(options: argparse.Namespace, _: Config) -> None:
+    from framecap.captioning.load import load_captioner
+    from train.explain import draw, explain, need_format
+    from train.files import write_durably
+    from train.results import need_folder_of
+
+    file_format = need_format(options.out)
+    need_folder_of(options.out)
+    config = load_config(options.config, {"captioning.bundle": options.bundle})
+    explained = explain(options.picture, load_captioner(config.captioning), config.worker)
+    write_durably(options.out, draw(explained, file_format))
+    print(f"{options.out}: {explained.caption.text}")
 
 
 def _default_arguments(parser: argparse.ArgumentParser) -> None:
