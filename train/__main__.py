@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from framecap.config import Config, load_config
 from framecap.errors import FramecapError
 from framecap.telemetry import set_up_logging
-from train.commands import prepare
+from train.commands import evaluate, explain, prepare
 
 if TYPE_CHECKING:
     from framecap.captioning.model.encoder import Encoder
@@ -55,14 +55,8 @@ def _parser() -> argparse.ArgumentParser:
             "a trained decoder → a bundle",
             "--from runs/first --data caption_data --out b",
         ),
-        ("evaluate", _evaluate, _evaluate_arguments, "score a bundle on a split", "--data caption_data --split val"),
-        (
-            "explain",
-            _explain,
-            _explain_arguments,
-            "a picture of what the decoder looked at, word by word",
-            "frame.jpg -o attention.png",
-        ),
+        ("evaluate", evaluate.run, evaluate.arguments, "score a bundle on a split", evaluate.EXAMPLE),
+        ("explain", explain.run, explain.arguments, "what the decoder looked at, as a picture", explain.EXAMPLE),
         ("default-model", _default_model, _default_arguments, "make the model in the box again", "--images Images ..."),
     ):
         sub = commands.add_parser(
@@ -117,68 +111,6 @@ def _export(options: argparse.Namespace, config: Config) -> None:
     vocabulary = DataFolder(options.data).vocabulary
     bundle = export(options.out, options.name or options.out.name, encoder, decoder, vocabulary, {"training": training})
     print(f"{options.out}: bundle {bundle.card.name} {bundle.hash}")
-
-
-def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
-    from train.scores import DEFINITIONS
-
-    definitions = "\n".join(f"  {name}: {text}" for name, text in DEFINITIONS.items())
-    parser.description = f"""Caption every photo of a split as the worker would, and score the captions.
-One caption a photo, free running, against all raw references; 95% intervals by bootstrap over the photos.
-METEOR and SPICE need Java; what could not be measured is said. The scores:
-{definitions}"""
-    parser.add_argument("--bundle", default="default", help="a bundle's folder (default: the model in the box)")
-    parser.add_argument("--data", type=Path, required=True, help="a data folder")
-    parser.add_argument("--split", choices=("train", "val", "test"), default="val", help="what is captioned (val)")
-    parser.add_argument("--beam", type=int, help="sentences searched side by side (captioning.beam: 5)")
-    parser.add_argument("--json", action="store_true", help="print JSON, not a table")
-    parser.add_argument("--out", type=Path, help="write the JSON to this file, too")
-    parser.add_argument("--results", type=Path, help="write the captions in COCO's results format to this file")
-
-
-def _evaluate(options: argparse.Namespace, _: Config) -> None:
-    from framecap.captioning.bundle import open_bundle
-    from train.dataset import DataFolder
-    from train.files import write_durably
-    from train.report import as_json, as_text, report
-    from train.results import image_ids, need_folder_of, write_results
-
-    settings = load_config(options.config, {"captioning.beam": options.beam}).captioning
-    folder = DataFolder(options.data)
-    bundle = open_bundle(options.bundle)
-    for path in filter(None, (options.out, options.results)):
-        need_folder_of(path)
-    if options.results:
-        image_ids(folder.split(options.split.upper()))  # what is missing is said before the work
-    found = report(bundle, folder, options.split.upper(), settings)
-    document = as_json(found)
-    if options.out:
-        write_durably(options.out, json.dumps(document, indent=1).encode() + b"\n")
-    if options.results:
-        write_results(options.results, folder.split(options.split.upper()), found.evaluation.captions)
-    print(json.dumps(document) if options.json else as_text(found))
-
-
-def _explain_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("picture", type=Path, metavar="PICTURE", help="a .jpg, .jpeg, .png or .webp file")
-    parser.add_argument(
-        "-o", "--out", type=Path, default=Path("attention.png"), help="what to make: .png, .jpg, .webp, .pdf or .svg"
-    )
-    parser.add_argument("--bundle", help="a bundle's folder (captioning.bundle: the model in the box)")
-
-
-def _explain(options: argparse.Namespace, _: Config) -> None:
-    from framecap.captioning.load import load_captioner
-    from train.explain import draw, explain, need_format
-    from train.files import write_durably
-    from train.results import need_folder_of
-
-    file_format = need_format(options.out)
-    need_folder_of(options.out)
-    config = load_config(options.config, {"captioning.bundle": options.bundle})
-    explained = explain(options.picture, load_captioner(config.captioning), config.worker)
-    write_durably(options.out, draw(explained, file_format))
-    print(f"{options.out}: {explained.caption.text}")
 
 
 def _default_arguments(parser: argparse.ArgumentParser) -> None:

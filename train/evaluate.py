@@ -29,15 +29,18 @@ class Evaluation:
 
 
 def evaluate(bundle: Bundle, split: Split, config: CaptioningConfig) -> Evaluation:
-    """Caption every photo of the split (free running) and score the words. Raises ConfigError without references."""
+    """Caption every photo of the split (free running) and score the words. Raises ConfigError without raw references."""
     captions, photos_per_second = caption_split(bundle, split, config)
     return Evaluation(score([caption.words for caption in captions], split.references), captions, photos_per_second)
 
 
 def caption_split(bundle: Bundle, split: Split, config: CaptioningConfig) -> tuple[list[Caption], float]:
-    """A caption for every photo, and how many photos a second that was. Raises ConfigError without references."""
-    if not split.references:
-        raise ConfigError(f"{split.images.parent}: no REFERENCES file: run `python -m train prepare` to have raw references")
+    """A caption for every photo, and how many photos a second that was. Raises ConfigError without raw references."""
+    if not split.raw:
+        raise ConfigError(
+            f"{split.images.parent}: no REFERENCES file: its captions are encoded, rare words lost, and scores against them "
+            "would not be comparable: make the folder again with `python -m train prepare`"
+        )
     captioner = BundleCaptioner(bundle, load_runtime(bundle, config), config)
     captions: list[Caption] = []
     started = time.perf_counter()

@@ -76,7 +76,14 @@ def need_format(path: Path) -> str:
 
 
 def draw(explained: Explained, file_format: str) -> bytes:
-    """The picture itself and a panel for each word, as a file of this format."""
+    """A file of this format of `figure_of`."""
+    file = io.BytesIO()
+    figure_of(explained).savefig(file, format=file_format, dpi=DOTS_PER_INCH)
+    return file.getvalue()
+
+
+def figure_of(explained: Explained) -> Figure:
+    """The picture itself and a panel for each word."""
     caption, pixels = explained.caption, explained.pixels
     assert caption.attention is not None
     panels = 1 + len(caption.words)
@@ -96,9 +103,7 @@ def draw(explained: Explained, file_format: str) -> bytes:
         _panel(axis, _lit(pixels, attention), f"{word}  {np.exp(log_probability):.2f}", "black")
     for axis in axes[panels:]:
         axis.set_axis_off()
-    file = io.BytesIO()
-    figure.savefig(file, format=file_format, dpi=DOTS_PER_INCH)
-    return file.getvalue()
+    return figure
 
 
 def _lit(pixels: Pixels, attention: npt.NDArray[np.float32]) -> Pixels:
