@@ -6,6 +6,7 @@ choose its size, and `figure` to say what it saw: `figure("200 kills over 2,000 
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -59,6 +60,16 @@ def _nobodys_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings of the person who runs the tests are not the tests'."""
     for name in [name for name in os.environ if name.startswith("FRAMECAP__")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """A command sets logging up for its process, which in some tests is pytest's."""
+    logger = logging.getLogger("framecap")
+    handlers, level, propagate = logger.handlers[:], logger.level, logger.propagate
+    yield
+    logger.handlers[:], logger.propagate = handlers, propagate
+    logger.setLevel(level)
 
 
 @pytest.hookimpl(wrapper=True)
