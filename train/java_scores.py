@@ -19,7 +19,7 @@ import numpy as np
 from framecap.errors import MissingError, ModelError
 from train.scores import Array, Interval, Words, as_text, intervals
 
-SPICE_MODELS = "stanford-corenlp-3.6.0-models.jar"
+SPICE_MODELS = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ def meteor(captions: Sequence[Words], references: Sequence[Sequence[Words]]) -> 
 def spice(captions: Sequence[Words], references: Sequence[Sequence[Words]]) -> JavaScore:
     """SPICE of one caption for each photo. Raises MissingError without Java or its models, ModelError when it fails."""
     _need_java("SPICE")
-    models = _package() / "spice" / "lib" / SPICE_MODELS
-    if not models.is_file():
-        raise MissingError(
-            f"SPICE: its language models are not there ({models.name}): download them once with "
-            "`python -m pycocoevalcap.spice.get_stanford_models`"
-        )
+    for name in SPICE_MODELS:
+        if not (_package() / "spice" / "lib" / name).is_file():
+            raise MissingError(
+                f"SPICE: its language models are not there ({name}): download them once with "
+                "`python -m pycocoevalcap.spice.get_stanford_models`"
+            )
     from pycocoevalcap.spice.spice import Spice
 
     said = {number: [text] for number, text in enumerate(as_text(captions))}
