@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-
-import torch
 
 from framecap.captioning.beam import BeamSettings
 from framecap.captioning.bundle import Bundle
-from framecap.captioning.model.encoder import Encoder
 from framecap.config import CaptioningConfig, TrainConfig
 from train.card import model_card
 from train.dataset import DataFolder
+from train.distributed import one_process
 from train.evaluate import evaluate, write_scores
 from train.export import export
-from train.fit import fit, gather
+from train.fit import fit
+from train.material import gather
+from train.model import new_model
 from train.prepare import Recipe, prepare
 
 HELD_OUT = 500  # photos of the train split that choose the best epoch; val is for reporting only
@@ -38,21 +37,18 @@ def make_default_model(config: TrainConfig, karpathy: Path, images: Path, work: 
     if not (data / f"WORDMAP_{recipe.base}.json").exists():
         for problem in prepare(recipe, karpathy, images, data):
             print(problem)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     folder = DataFolder(data)
-    encoder = Encoder(config.encoder, config.size, pretrained=True).eval()
-    material = gather(folder, encoder, HELD_OUT, work / "features", device)
-    decoder = fit(config, material, work / "run", device)
+    here = one_process()
+    start = new_model(config, folder.vocabulary, pretrained=True)
+    material = gather(folder, start.encoder, HELD_OUT, work / "features", config, here)
+    model = fit(config, material, start, work / "run", here, resume=True)
     training = {
         "data": DATA,
         "citation": CITATION,
         "command": "python -m train default-model --karpathy dataset_flickr8k.json --images images",
-        "settings": config.model_dump(mode="json"),
-        "epochs": json.loads((work / "run" / "history.json").read_text()),
     }
-    bundle = export(
-        out, "default", encoder.cpu(), decoder.cpu(), folder.vocabulary, {"training": training, "licences": LICENCES}
-    )
+    about = {"training": {**model.training(), **training}, "licences": LICENCES}
+    bundle = export(out, "default", model.encoder, model.decoder, model.vocabulary, about)
     scores = evaluate(bundle, folder.split("VAL"), CaptioningConfig(beam=BeamSettings().beam))
     bundle = write_scores(bundle, "flickr8k val, beam 5", scores.scores)
     (bundle.path / "README.md").write_text(model_card(bundle.card), encoding="utf-8")

@@ -8,31 +8,51 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from framecap.captioning.model.encoder import Encoder
+from framecap.errors import ConfigError
 from train.dataset import Split
 from train.prepare import whole_file
 
 Features = npt.NDArray[np.float16]  # (photos, views, places, width); view 0 is the picture, view 1 its mirror image
 
+_SAMPLED = 64  # pictures of a split that must be the same for its cached features to be
+
 
 def cached_features(encoder: Encoder, split: Split, cache: Path, device: torch.device, batch: int = 32) -> Features:
     """The features of every picture of the split and of its mirror image, from the cache where it has them."""
     cache.mkdir(parents=True, exist_ok=True)
-    path = cache / f"{split.images.stem}_{encoder.name}_{_digest(encoder)}.npy"
+    path = cache / f"{split.images.stem}_{encoder.name}_{_encoder_digest(encoder)}_{_pictures_digest(split)}.npy"
     if not path.exists():
         _encode(encoder.to(device).eval(), split, path, device, batch)
-    features: Features = np.load(path, mmap_mode="r", allow_pickle=False)
+    try:
+        features: Features = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: not whole ({error}): remove it, and it is made again") from None
     return features
 
 
-def _digest(encoder: Encoder) -> str:
+def digest(weights: nn.Module) -> str:
+    """All weights and their names in one short word."""
+    hashed = hashlib.sha256()
+    for name, value in sorted(weights.state_dict().items()):
+        hashed.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+    return hashed.hexdigest()[:16]
+
+
+def _encoder_digest(encoder: Encoder) -> str:
     """Weights, size and grid of the encoder in one short word."""
-    digest = hashlib.sha256(f"{encoder.name} {encoder.size} {encoder.grid}".encode())
-    for name, value in sorted(encoder.state_dict().items()):
-        digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
+    return hashlib.sha256(f"{encoder.name} {encoder.size} {encoder.grid} {digest(encoder)}".encode()).hexdigest()[:16]
+
+
+def _pictures_digest(split: Split) -> str:
+    """How many pictures, and what some of them show, in one short word: a data folder may have been made again."""
+    hashed = hashlib.sha256(str(len(split)).encode())
+    for number in sorted({round(place) for place in np.linspace(0, len(split) - 1, _SAMPLED)}):
+        hashed.update(split.pictures(number, number + 1).tobytes())
+    return hashed.hexdigest()[:8]
 
 
 def _encode(encoder: Encoder, split: Split, path: Path, device: torch.device, batch: int) -> None:

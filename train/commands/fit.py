@@ -1,0 +1,63 @@
+"""python -m train fit: a data folder in, a run's folder with trained weights out."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from framecap.config import Config, TrainConfig
+from train.commands.settings import add_settings, with_settings
+
+if TYPE_CHECKING:
+    from framecap.captioning.vocabulary import Vocabulary
+    from train.model import Model
+
+EXAMPLE = """--data caption_data --encoder resnext101_32x8d --amp bf16 --out runs/x
+  python -m train fit --data caption_data --out runs/x --resume          go on after a kill: the same numbers
+  python -m train fit --data caption_data --from runs/x/best --fine-tune last --crop 0.7 --out runs/y
+  torchrun --nproc-per-node 4 -m train fit --data caption_data --out runs/x"""
+TEXT = """Photos and captions → trained weights, by cross-entropy; the epoch with the best free-running CIDEr-D is kept.
+
+Where the encoder is frozen and pictures are only mirrored, its features are computed once and kept in the data folder."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = TEXT
+    add = parser.add_argument
+    add("--data", type=Path, required=True, help="a data folder (python -m train prepare)")
+    add("--out", type=Path, default=Path("runs/fit"), help="the run's folder (runs/fit)")
+    add("--from", dest="start", type=Path, help="begin with this checkpoint's weights, such as runs/x/best")
+    add("--resume", action="store_true", help="go on where the run in --out was interrupted")
+    add("--held-out", type=int, default=0, help="judge by so many photos of train, not by val (0)")
+    add("--random-encoder", action="store_true", help="do not load the encoder's pretrained weights")
+    add_settings(parser, TrainConfig, "train", [key for key in TrainConfig.model_fields if key != "reinforce"])
+
+
+def run(options: argparse.Namespace, _: Config) -> None:
+    from train.dataset import DataFolder
+    from train.distributed import processes
+    from train.fit import fit
+    from train.material import gather
+
+    config = with_settings(options).train
+    folder = DataFolder(options.data)
+    with processes() as here:
+        model = here.in_turn(lambda: _model(options, config, folder.vocabulary))
+        material = gather(folder, model.encoder, options.held_out, folder.path / "features", config, here)
+        began_trained = options.start is not None
+        fit(config, material, model, options.out, here, resume=options.resume, judge_first=began_trained)
+        if here.first:
+            print(f"{options.out}: best.safetensors is ready (python -m train export --from {options.out}/best ...)")
+
+
+def _model(options: argparse.Namespace, config: TrainConfig, vocabulary: Vocabulary) -> Model:
+    from train.model import check_architecture, check_vocabulary, checkpoint_path, load_model, new_model
+
+    if options.start is None:
+        return new_model(config, vocabulary, pretrained=not options.random_encoder)
+    path = checkpoint_path(options.start)
+    model = load_model(path, config.dropout)
+    check_architecture(model, config, path)
+    check_vocabulary(model, vocabulary, path)
+    return model

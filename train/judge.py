@@ -1,0 +1,64 @@
+"""A model in training and photos in; the captions that it gives them on its own, and their scores, out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from framecap.captioning.beam import BeamSettings, search
+from framecap.captioning.runtimes.pytorch import TorchDecoder
+from framecap.captioning.vocabulary import Vocabulary
+from framecap.errors import ModelError
+from train.distributed import Processes
+from train.lessons import CrossEntropy
+from train.log import LINE_EVERY, Clock, Log, Meter
+from train.material import Photos, plain_batches
+from train.scores import Scores, score
+
+BATCH = 100  # photos
+BEAM = BeamSettings(beam=3)
+_NOTHING = -1  # fills up the rows of word numbers
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Scores of free-running captions; loss and top-5 accuracy (%) of people's captions with teacher forcing."""
+
+    scores: Scores
+    loss: float
+    top_5: float
+
+
+@torch.no_grad()
+def judge(lesson: CrossEntropy, photos: Photos, vocabulary: Vocabulary, here: Processes, log: Log) -> Judgement:
+    """Judge a model by photos; every process does its part, and all get the same answer."""
+    lesson.eval()
+    captions: list[list[str]] = []
+    clock, loss, top_5 = Clock(), Meter(4), Meter(3)
+    batches = -(-len(photos) // BATCH)
+    for number, batch in enumerate(plain_batches(photos, BATCH, here)):
+        clock.loaded()
+        features = lesson.features(batch.seen)
+        totals = here.total(torch.stack(lesson.outcome(features, batch)))
+        loss.add(totals[0].item())
+        top_5.add(totals[1].item())
+        rows = here.gather(_captions(lesson, features, vocabulary))
+        captions += [vocabulary.decode(word for word in row if word != _NOTHING) for row in rows.tolist()]
+        clock.done()
+        if number % LINE_EVERY == 0 or number == batches - 1:
+            log.line(f"Validation: [{number}/{batches}]\tBatch Time {clock.step}\tLoss {loss}\tTop-5 Accuracy {top_5}\t")
+    return Judgement(score(captions[: len(photos)], photos.split.references), loss.mean, top_5.mean)
+
+
+def _captions(lesson: CrossEntropy, features: Tensor, vocabulary: Vocabulary) -> Tensor:
+    """The best sentence of each photo, (photos, max_words) word numbers."""
+    rows = torch.full((len(features), BEAM.max_words), _NOTHING, device=features.device)
+    frames = TorchDecoder(lesson.decoder, features, vocabulary.start, vocabulary.never_said)
+    for row, sentences in zip(rows, search(frames, vocabulary.end, BEAM), strict=True):
+        if sentences is None:
+            raise ModelError("the decoder gives NaN: the run has diverged: lower train.learning_rate")
+        words = sentences[0].words
+        row[: len(words)] = torch.tensor(words, dtype=rows.dtype)
+    return rows

@@ -1,0 +1,204 @@
+"""A data folder and an encoder in; the photos to train on and to be judged by, and the batches of every epoch out.
+
+What an epoch shows depends on the seed, the epoch and the photo alone: not on how many processes train, how many workers
+read, or whether the run was interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from framecap.captioning.model.encoder import Encoder
+from framecap.captioning.vocabulary import Vocabulary
+from framecap.config import TrainConfig
+from framecap.errors import ConfigError
+from train.augment import Augmentation
+from train.dataset import DataFolder, Split
+from train.distributed import Processes
+from train.features import Features, cached_features
+
+Numbers = npt.NDArray[np.int64]  # of photos in their split
+
+
+@dataclass(frozen=True)
+class Photos:
+    """A split's captions, and its cached features or, without them, its pictures (the first one's number in their file)."""
+
+    split: Split
+    features: Features | None
+    first: int = 0
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def pictures(self, numbers: Numbers) -> npt.NDArray[np.uint8]:
+        """(photos, size, size, 3) RGB."""
+        return np.stack([self.split.file[self.first + int(number)] for number in numbers])
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a run trains on, and what it is judged by (photos it does not train on)."""
+
+    train: Photos
+    judge: Photos
+    vocabulary: Vocabulary
+    held_out: int = 0  # of the split TRAIN, to judge by; 0: the split VAL judges
+
+
+@dataclass(frozen=True)
+class Batch:
+    """This process's photos of a step.
+
+    `seen`: features (photos, places, width) or pictures (photos, size, size, 3) uint8; `captions` (photos, n, longest) with
+    their `lengths` (photos, n); `photos`: their numbers; `words` to predict and `sentences` of the step in all processes.
+    """
+
+    seen: Tensor
+    captions: Tensor
+    lengths: Tensor
+    photos: Numbers
+    words: int
+    sentences: int
+
+    def to(self, device: torch.device) -> Batch:
+        captions, lengths = self.captions.to(device), self.lengths.to(device)
+        return replace(self, seen=self.seen.to(device), captions=captions, lengths=lengths)
+
+
+def gather(
+    folder: DataFolder, encoder: Encoder, held_out: int, cache: Path, config: TrainConfig, here: Processes
+) -> Material:
+    """The split TRAIN; judged by its last `held_out` photos, or by VAL when that is 0.
+
+    Features are cached where the encoder is frozen and nothing but mirroring changes the pictures; one process makes them.
+    """
+    train = _photos(folder, "TRAIN", encoder, cache, config, here)
+    if not held_out:
+        return Material(train, _photos(folder, "VAL", encoder, cache, config, here), folder.vocabulary)
+    if held_out >= len(train):
+        raise ConfigError(f"--held-out {held_out}: the split TRAIN has only {len(train)} photos")
+    own = len(train) - held_out
+    return Material(_part(train, slice(0, own)), _part(train, slice(own, None)), folder.vocabulary, held_out)
+
+
+def _photos(folder: DataFolder, name: str, encoder: Encoder, cache: Path, config: TrainConfig, here: Processes) -> Photos:
+    split = folder.split(name)
+    side = split.file.shape.size
+    if side != encoder.size:
+        raise ConfigError(
+            f"{split.images}: its pictures are {side} pixels wide, the encoder takes {encoder.size}: set train.size, or "
+            f"run `python -m train prepare --size {encoder.size}`"
+        )
+    if config.fine_tune != "none" or not augmentation(config).only_mirrors:
+        return Photos(split, None)
+    if here.first:
+        cached_features(encoder, split, cache, here.device)
+    here.wait()
+    return Photos(split, cached_features(encoder, split, cache, here.device))
+
+
+def _part(photos: Photos, part: slice) -> Photos:
+    features = None if photos.features is None else photos.features[part]
+    return Photos(photos.split.part(part), features, photos.first + part.start)
+
+
+def augmentation(config: TrainConfig) -> Augmentation:
+    return Augmentation(config.mirror, config.crop, config.colour)
+
+
+class Epoch(Dataset[Batch]):
+    """The steps of one epoch, as this process sees them: every photo once, in random order."""
+
+    def __init__(self, photos: Photos, config: TrainConfig, epoch: int, here: Processes) -> None:
+        self.photos, self.seed, self.epoch = photos, config.seed, epoch
+        self.augmentation = augmentation(config)
+        self.rank, self.count = here.rank, here.count
+        shuffled = np.random.default_rng((config.seed, epoch)).permutation(len(photos))
+        self.steps = [np.sort(part) for part in np.array_split(shuffled, steps_of(photos, config))]
+        if len(self.steps[-1]) < here.count:
+            raise ConfigError(
+                f"train.batch_size {config.batch_size}: a step has {len(self.steps[-1])} photos for {here.count} processes"
+            )
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __getitem__(self, step: int) -> Batch:
+        every = self.steps[step]
+        own = every[self.rank :: self.count]
+        return _batch(self.photos, own, self._see(own), every)
+
+    def _see(self, numbers: Numbers) -> npt.NDArray[np.float16] | npt.NDArray[np.uint8]:
+        """The photos, each as it is or in another view."""
+        generators = [np.random.default_rng((self.seed, self.epoch, int(number))) for number in numbers]
+        if self.photos.features is not None:
+            mirrored = [int(self.augmentation.mirror and generator.random() < 0.5) for generator in generators]
+            return np.ascontiguousarray(self.photos.features[numbers, mirrored])
+        pictures = zip(self.photos.pictures(numbers), generators, strict=True)
+        return np.stack([self.augmentation.apply(picture, generator) for picture, generator in pictures])
+
+    def batches(self, start: int, workers: int, device: torch.device) -> Iterator[Batch]:
+        """The steps from `start` on; pictures are read and changed by `workers` processes, features by this one."""
+        loader = DataLoader(
+            self,
+            batch_size=None,
+            sampler=range(start, len(self)),
+            num_workers=0 if self.photos.features is not None else workers,
+            collate_fn=_as_it_is,
+            worker_init_fn=_one_thread,
+        )
+        for batch in loader:
+            yield batch.to(device)
+
+
+def steps_of(photos: Photos, config: TrainConfig) -> int:
+    """How many steps an epoch has: batches of equal size, as near to train.batch_size captions as photos allow."""
+    photos_a_step = max(1, config.batch_size // int(photos.split.captions.shape[1]))
+    return -(-len(photos) // photos_a_step)
+
+
+def plain_batches(photos: Photos, size: int, here: Processes) -> Iterator[Batch]:
+    """Every photo once as it is, in order, `size` at a time over all processes; each process has equally many.
+
+    Where they do not come out even, the last photo fills up.
+    """
+    last = len(photos) - 1
+    for start in range(0, len(photos), size):
+        every = np.arange(start, min(start + size, len(photos)))
+        filled = np.minimum(np.arange(start, start + -(-len(every) // here.count) * here.count), last)
+        own = filled[here.rank :: here.count]
+        seen = photos.pictures(own) if photos.features is None else np.ascontiguousarray(photos.features[own, 0])
+        yield _batch(photos, own, seen, filled).to(here.device)
+
+
+def _batch(photos: Photos, own: Numbers, seen: npt.NDArray[np.float16] | npt.NDArray[np.uint8], every: Numbers) -> Batch:
+    lengths = photos.split.lengths[own]
+    every_length = photos.split.lengths[every]
+    return Batch(
+        torch.from_numpy(seen),
+        torch.from_numpy(photos.split.captions[own, :, : lengths.max()]),
+        torch.from_numpy(lengths),
+        own,
+        int((every_length - 1).sum()),
+        every_length.size,
+    )
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _one_thread(_: int) -> None:
+    """OpenCV's thread pool would be a fork's broken one; the workers are the parallelism."""
+    cv2.setNumThreads(1)

@@ -1,0 +1,226 @@
+"""A run's folder: what it was run with, the checkpoint that an interrupted run goes on from, and the best weights so far.
+
+run.json           what it was run with
+log.txt            the seed's lines; tensorboard/ the curves
+history.json       one object an epoch: losses and scores
+resume.pt          the last moment that was saved; read with weights_only, so that nothing in it can run
+best.safetensors   the best weights so far (train.model.save_model); epoch-<n>.safetensors: those to be averaged
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import pickle
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import framecap
+from framecap.config import TrainConfig
+from framecap.errors import ConfigError
+from train.distributed import Processes
+from train.features import digest
+from train.files import write_durably
+from train.log import Log, Silence
+from train.material import Material
+from train.model import Model, load_model, save_model
+from train.precision import Precision
+
+RESUME, BEST = "resume.pt", "best.safetensors"
+_MAY_CHANGE = ("workers", "checkpoint_seconds")  # settings that change no number
+
+
+@dataclass
+class Progress:
+    """Where a run stands, beside its weights. `loss` and `measure`: of the epoch's steps so far, summed."""
+
+    epoch: int = 0
+    step: int = 0
+    loss: float = 0.0
+    measure: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    start: dict[str, Any] | None = None  # scores of what was trained on from
+    average: dict[str, Any] | None = None  # scores of the averaged weights
+    log_length: int = 0
+
+    def best(self) -> float:
+        """The best CIDEr-D so far, -1 before the first."""
+        return max([-1.0, *(float(entry["cider_d"]) for entry in [*self.history, self.start, self.average] if entry)])
+
+    def stale(self) -> int:
+        """Epochs since the best one."""
+        scores = [entry["cider_d"] for entry in self.history]
+        return len(scores) - 1 - scores.index(max(scores)) if scores else 0
+
+    def best_epochs(self, count: int) -> list[int]:
+        """The best epochs' numbers, the best first."""
+        order = sorted(self.history, key=lambda entry: (-entry["cider_d"], entry["epoch"]))
+        return [entry["epoch"] for entry in order[:count]]
+
+
+class Run:
+    """A run's folder. Only the first process writes."""
+
+    def __init__(self, folder: Path, record: dict[str, Any], model: Model, here: Processes, resume: bool) -> None:
+        """Raises ConfigError when the folder holds a run that would be overwritten or was made with other settings."""
+        self.folder, self.here, self.record = folder, here, record
+        self.model = model
+        folder.mkdir(parents=True, exist_ok=True)
+        self._saved = time.monotonic()
+        self._state = self._read() if resume else None
+        if not resume and any((folder / name).exists() for name in (RESUME, BEST)):
+            raise ConfigError(f"{folder}: holds a run already: go on with it (--resume), or name another folder")
+        self.progress = Progress(**json.loads(self._state["progress"])) if self._state else Progress()
+        if self._state is None and here.first:
+            write_durably(folder / "run.json", json.dumps(record, indent=1).encode())
+
+    def open_log(self, steps: int) -> Log:
+        """The log, cut back to the moment that the run goes on from; an epoch has `steps` steps."""
+        if not self.here.first:
+            return Silence()
+        return Log(self.folder, self.progress.log_length, self.progress.epoch * steps + self.progress.step)
+
+    def restore(self, lesson: nn.Module, optimizer: torch.optim.Optimizer, precision: Precision) -> None:
+        """Put back what was saved, where something was."""
+        if self._state is not None:
+            lesson.load_state_dict(self._state["lesson"])
+            optimizer.load_state_dict(self._state["optimizer"])
+            precision.restore(self._state["precision"])
+            self._state = None
+
+    def due(self, seconds: float) -> bool:
+        """Whether the last save is so long ago."""
+        return time.monotonic() - self._saved >= seconds
+
+    def save(self, lesson: nn.Module, optimizer: torch.optim.Optimizer, precision: Precision, log: Log) -> None:
+        """Save this moment, whole or not at all."""
+        self.progress.log_length = log.length
+        self._saved = time.monotonic()
+        if not self.here.first:
+            return
+        state = {
+            "record": json.dumps(self.record),
+            "progress": json.dumps(asdict(self.progress)),
+            "lesson": lesson.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "precision": precision.state(),
+        }
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        write_durably(self.folder / RESUME, buffer.getbuffer())
+        write_durably(self.folder / "history.json", json.dumps(self.progress.history, indent=1).encode())
+
+    def keep(self, name: str, said: Mapping[str, Any]) -> None:
+        """Write the model as it is now, with what is to be said of it."""
+        if self.here.first:
+            about = {"run": self.record, "epochs": self.progress.history, "is": dict(said), "before": dict(self.model.about)}
+            save_model(replace(self.model, about=about), self.folder / name)
+
+    def keep_epoch(self, epoch: int, average: int) -> None:
+        """Keep the epoch's weights when they are among those that will be averaged, and no others."""
+        wanted = {_epoch_file(number) for number in self.progress.best_epochs(average)} if average > 1 else set()
+        if _epoch_file(epoch) in wanted:
+            self.keep(_epoch_file(epoch), {"epoch": epoch})
+        if self.here.first:
+            for path in self.folder.glob("epoch-*.safetensors"):
+                if path.name not in wanted:
+                    path.unlink()
+
+    def averaged(self, average: int) -> dict[str, Tensor]:
+        """The mean of the best epochs' weights; what is no fraction (counters) is the best one's."""
+        self.here.wait()
+        models = [load_model(self.folder / _epoch_file(epoch)) for epoch in self.progress.best_epochs(average)]
+        weights = [model.weights().state_dict() for model in models]
+        return {
+            name: torch.stack([each[name] for each in weights]).mean(dim=0) if value.is_floating_point() else value
+            for name, value in weights[0].items()
+        }
+
+    def best(self) -> Model:
+        """The best weights of the run."""
+        self.here.wait()
+        return load_model(self.folder / BEST)
+
+    def _read(self) -> dict[str, Any] | None:
+        """The last moment that was saved; None where the run was interrupted before the first."""
+        path = self.folder / RESUME
+        if not path.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            before = json.loads(state["record"])
+        except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+            raise ConfigError(f"{path}: not a whole checkpoint of a run ({error}): start the run anew elsewhere") from None
+        wrong = _differences(before, self.record)
+        if wrong:
+            raise ConfigError(f"{self.folder}: cannot be resumed with other settings: {'; '.join(wrong)}")
+        return state
+
+
+def record_of(command: str, config: TrainConfig, material: Material, model: Model, here: Processes) -> dict[str, Any]:
+    """What a run is run with."""
+    judged = material.judge
+    return {
+        "command": command,
+        "arguments": sys.argv[1:],
+        "settings": config.model_dump(mode="json"),
+        "data": {
+            "folder": str(material.train.split.images.parent.absolute()),
+            "train": f"{len(material.train)} photos of {material.train.split.images.name}",
+            "judge": f"{len(judged)} photos of {judged.split.images.name} from number {judged.first} on",
+            "held_out": material.held_out,
+            "vocabulary": hashlib.sha256(material.vocabulary.to_json().encode()).hexdigest(),
+        },
+        "weights at the start": digest(model.weights()),
+        "versions": {"framecap": framecap.__version__, "python": platform.python_version()}
+        | {name: version(name) for name in ("torch", "torchvision", "timm", "numpy", "pycocoevalcap")},
+        "commit": _commit(),
+        "device": str(here.device),
+        "processes": here.count,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What of two records makes them two different runs."""
+    wrong = [
+        f"train.{key} was {value!r}, now it is {now['settings'].get(key)!r}"
+        for key, value in before["settings"].items()
+        if key not in _MAY_CHANGE and now["settings"].get(key) != value
+    ]
+    wrong += [
+        f"data.{key} was {before['data'][key]!r}, now it is {now['data'][key]!r}"
+        for key in ("train", "judge", "vocabulary")
+        if before["data"][key] != now["data"][key]
+    ]
+    if before["command"] != now["command"]:
+        wrong.append(f"it was made by `python -m train {before['command']}`")
+    if not wrong and before["weights at the start"] != now["weights at the start"]:
+        wrong.append("it began with other weights (another --from, or other pretrained ones)")
+    return wrong
+
+
+def _commit() -> str | None:
+    """The commit of this checkout; None where the program is installed, or git is not there."""
+    root, git = Path(__file__).parents[1], shutil.which("git")
+    if git is None or not (root / ".git").exists():
+        return None
+    done = subprocess.run([git, "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True, check=False, timeout=10)
+    return done.stdout.strip() or None
+
+
+def _epoch_file(epoch: int) -> str:
+    return f"epoch-{epoch}.safetensors"
