@@ -15,17 +15,16 @@ sure and wrong. It must not decide anything about a person."""
 def model_card(card: BundleCard) -> str:
     """The card as Markdown."""
     decoder, size = card.decoder, card.preprocessing.size
-    rows_of_places, columns = card.places
-    rows = [(name, Scores(**scores)) for name, scores in card.scores.items()]
+    rows, columns = card.places
+    scores = [(name, Scores(**figures)) for name, figures in card.scores.items()]
     licences = "\n".join(f"- {what}: {licence}" for what, licence in card.licences.items())
     return f"""# Model card: {card.name}
 
 One English sentence for a picture. Bundle hash `{card.hash}`.
 
 ## What it is
-Encoder {card.encoder.name}, pictures squashed to {size} x {size} RGB, {rows_of_places} x {columns} places of {decoder.features}
-features. Decoder: LSTM of width {decoder.hidden} with soft attention over features projected to {decoder.memory},
-{decoder.words} words.
+- Encoder: {card.encoder.name}; pictures squashed to {size} x {size} RGB; {rows} x {columns} places of {decoder.features} features.
+- Decoder: LSTM of width {decoder.hidden} with soft attention over features projected to {decoder.memory}; {decoder.words} words.
 
 ## Training
 {card.training.get("data", "not said")}. Cross-entropy on the frozen encoder's features; every setting and each epoch's
@@ -39,7 +38,7 @@ Make it again (the photos are not part of the project):
 One caption a photo, free running, against all raw references as Karpathy's tokens; BLEU, ROUGE-L and CIDEr-D by
 pycocoevalcap; none of these photos was trained on or chose the epoch.
 
-{table(rows) if rows else "not measured"}
+{table(scores) if scores else "not measured"}
 
 ## Limits
 {LIMITS}
