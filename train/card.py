@@ -23,8 +23,9 @@ def model_card(card: BundleCard) -> str:
 One English sentence for a picture. Bundle hash `{card.hash}`.
 
 ## What it is
-- Encoder: {card.encoder.name}; pictures squashed to {size} x {size} RGB; {rows} x {columns} places of {decoder.features} features.
-- Decoder: LSTM of width {decoder.hidden} with soft attention over features projected to {decoder.memory}; {decoder.words} words.
+- Pictures are squashed to {size} x {size} RGB.
+- Encoder: {card.encoder.name}; {rows} x {columns} places of {decoder.features} features.
+- Decoder: {decoder.words} words; an LSTM of width {decoder.hidden}; soft attention over features projected to {decoder.memory}.
 
 ## Training
 {card.training.get("data", "not said")}. Cross-entropy on the frozen encoder's features; every setting and each epoch's
