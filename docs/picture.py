@@ -1,7 +1,7 @@
 """Frames with sidecars in; one picture of them with their captions below, for the README, out.
 
 framecap run samples/clip.mp4 --frames frames
-python docs/picture.py docs/images/captions.jpg frames/clip/2020/06/08/14/*{0060,0156,0240}.jpg
+python docs/picture.py docs/images/captions.jpg frames/clip/2020/06/08/14/*{0060,0180,0288}.jpg
 """
 
 from __future__ import annotations
