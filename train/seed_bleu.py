@@ -21,6 +21,13 @@ BATCH = 16  # photos
 
 def seed_bleu_4(bundle: Bundle, split: Split, vocabulary: Vocabulary, threads: int = 0) -> float:
     """BLEU-4 (nltk) of teacher-forced words; `vocabulary` is that of the split's word numbers."""
+    return nltk_bleu(*teacher_forced(bundle, split, vocabulary, threads))[3]
+
+
+def teacher_forced(
+    bundle: Bundle, split: Split, vocabulary: Vocabulary, threads: int = 0
+) -> tuple[list[list[str]], list[list[list[str]]]]:
+    """What validate() scores: for each caption the guessed words and its photo's captions, as the bundle's word numbers."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     runtime = TorchRuntime(bundle, device, threads)
     numbers = np.array([bundle.vocabulary.number(word) for word in vocabulary.words])
@@ -36,7 +43,7 @@ def seed_bleu_4(bundle: Bundle, split: Split, vocabulary: Vocabulary, threads: i
             for words, length in zip(guessed[photo], lengths, strict=True):
                 said.append([str(word) for word in words[: length - 1]])
                 meant.append(references)
-    return nltk_bleu(said, meant)[3]
+    return said, meant
 
 
 @torch.inference_mode()
