@@ -25,7 +25,8 @@ One English sentence for a picture. Bundle hash `{card.hash}`.
 ## What it is
 - Pictures are squashed to {size} x {size} RGB.
 - Encoder: {card.encoder.name}; {rows} x {columns} places of {decoder.features} features.
-- Decoder: {decoder.words} words; an LSTM of width {decoder.hidden}; soft attention over features projected to {decoder.memory}.
+- Decoder: an LSTM of width {decoder.hidden} with soft attention over features projected to {decoder.memory}.
+- Vocabulary: {decoder.words} words.
 
 ## Training
 {card.training.get("data", "not said")}. Cross-entropy on the frozen encoder's features; every setting and each epoch's
