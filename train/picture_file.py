@@ -7,6 +7,7 @@ carry the attribute `captions_per_image`; `jpeg` carries `size`, too.
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -91,32 +92,84 @@ def _close_all() -> None:
 os.register_at_fork(before=_close_all)
 
 
-def around(shape: PictureShape, ends: Sequence[int], scratch: Path) -> tuple[bytes, bytes]:
+def around(shape: PictureShape, ends: Sequence[int]) -> tuple[bytes, bytes]:
     """The bytes of an HDF5 file before and after its pictures, which are as many bytes as the last of `ends` says.
 
-    The file `scratch` is made with a hole where the pictures go, and removed again. What stands before the pictures has the
-    same length for any number of them.
+    What stands before the pictures has the same length for any number of them.
     """
     early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)  # its place in the file is known at once
     early.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    try:
-        with h5py.File(scratch, "w") as file:
-            file.attrs["captions_per_image"] = shape.captions_per_image
-            if shape.store == "pixels":
-                size = (shape.photos, 3, shape.size, shape.size)
-                pictures = file.create_dataset("images", size, np.uint8, dcpl=early)
-            else:
-                file.attrs["size"] = shape.size
-                pictures = file.create_dataset("jpegs", (ends[-1],), np.uint8, dcpl=early)
-                file.create_dataset("ends", data=np.array(ends, np.int64))
-            start, length = int(pictures.id.get_offset()), int(pictures.id.get_storage_size())
-        with scratch.open("rb") as raw:
-            head = raw.read(start)
-            raw.seek(start + length)
-            return head, raw.read()
-    finally:
-        scratch.unlink(missing_ok=True)
+    hollow = _HollowFile()
+    with h5py.File(hollow, "w") as file:
+        file.attrs["captions_per_image"] = shape.captions_per_image
+        if shape.store == "pixels":
+            size = (shape.photos, 3, shape.size, shape.size)
+            pictures = file.create_dataset("images", size, np.uint8, dcpl=early)
+        else:
+            file.attrs["size"] = shape.size
+            pictures = file.create_dataset("jpegs", (ends[-1],), np.uint8, dcpl=early)
+            file.create_dataset("ends", data=np.array(ends, np.int64))
+        start, length = int(pictures.id.get_offset()), int(pictures.id.get_storage_size())
+    return hollow.part(0, start), hollow.part(start + length, hollow.length)
+
+
+class _HollowFile(io.RawIOBase):
+    """A file in memory that has only the pages that were written to: gigabytes of pictures that are not there cost nothing.
+
+    No disk is needed, for HDF5 does not survive one that is full.
+    """
+
+    PAGE = 4096  # bytes
+
+    def __init__(self) -> None:
+        self.pages: dict[int, bytearray] = {}
+        self.position = self.length = 0
+
+    def part(self, start: int, stop: int) -> bytes:
+        """These bytes; zeros where nothing was written."""
+        first, last = start // self.PAGE, -(-stop // self.PAGE)
+        joined = b"".join(self.pages.get(page, bytes(self.PAGE)) for page in range(first, last))
+        return joined[start - first * self.PAGE : stop - first * self.PAGE]
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        done = 0
+        while done < len(view):
+            page, inside = divmod(self.position + done, self.PAGE)
+            piece = view[done : done + self.PAGE - inside]
+            self.pages.setdefault(page, bytearray(self.PAGE))[inside : inside + len(piece)] = piece
+            done += len(piece)
+        self.position += done
+        self.length = max(self.length, self.position)
+        return done
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        data = self.part(self.position, min(self.position + len(view), self.length))
+        view[: len(data)] = data
+        self.position += len(data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self.position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: self.length}[whence]
+        return self.position
+
+    def tell(self) -> int:
+        return self.position
+
+    def truncate(self, size: int | None = None) -> int:
+        self.length = self.position if size is None else size
+        return self.length
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
 
 
 def _open(path: Path) -> h5py.File:

@@ -54,8 +54,7 @@ class PictureWriter:
     def __init__(self, path: Path, shape: PictureShape, plan: str) -> None:
         self.path, self.shape = path, shape
         self.part, self.journal = (path.with_name(f".{path.name}.{kind}") for kind in ("part", "journal"))
-        self._scratch = path.with_name(f".{path.name}.head")
-        self._head = len(around(replace(shape, photos=1), [1], self._scratch)[0])
+        self._head = len(around(replace(shape, photos=1), [1])[0])
         self.progress = self._pick_up(plan)
         self.finished = self._is_finished(self.progress)
         self._lengths: list[int] = []
@@ -95,7 +94,7 @@ class PictureWriter:
         ends = list(accumulate(self.progress.lengths))
         if not ends:
             raise ConfigError(f"{self.path}: none of its photos can be used; the first: {self.progress.left_out[0]}")
-        head, tail = around(replace(self.shape, photos=len(ends)), ends, self._scratch)
+        head, tail = around(replace(self.shape, photos=len(ends)), ends)
         if len(head) != self._head:
             raise AssertionError(f"{self.path}: HDF5's head has {len(head)} bytes, room was left for {self._head}")
         self._file.truncate(self._head + ends[-1])

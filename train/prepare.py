@@ -202,12 +202,17 @@ def _write_images(path: Path, photos: Sequence[Photo], recipe: Recipe) -> Pictur
 
 def _need_room(path: Path, recipe: Recipe, photos: int) -> None:
     needed = photos * 3 * recipe.size**2 // (JPEG_SHARE if recipe.store == "jpeg" else 1)
-    free = shutil.disk_usage(path.parent).free
+    free = free_bytes(path.parent)
     if needed > free:
         raise StoreUnavailable(
             f"{path}: its pictures need {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free there: make room, or take "
             "--store jpeg (a tenth of the size)"
         )
+
+
+def free_bytes(folder: Path) -> int:
+    """Room on the folder's disk."""
+    return shutil.disk_usage(folder).free
 
 
 def _load(recipe: Recipe, photo: Photo) -> bytes | str:

@@ -1,8 +1,13 @@
-"""The data folder: the seed's files with the seed's contents, and what is wrong with single photos."""
+"""The data folder: the seed's files with the seed's contents, and what is wrong with photos, folders and disks."""
 
 from __future__ import annotations
 
+import fcntl
 import json
+import multiprocessing
+import os
+import resource
+from collections import Counter
 from pathlib import Path
 
 import h5py
@@ -11,8 +16,9 @@ import pytest
 
 from framecap.captioning.preprocess import Preprocessing, decode
 from framecap.captioning.vocabulary import END, PAD, START, UNKNOWN
-from framecap.errors import ConfigError
+from framecap.errors import ConfigError, StoreUnavailable
 from tests.tiny import make_data_set
+from train.__main__ import main
 from train.dataset import DataFolder
 from train.prepare import Recipe, prepare
 
@@ -32,17 +38,19 @@ def folder(source: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) 
     return out
 
 
-def test_the_files_are_the_seeds(folder: Path) -> None:
-    kinds = ("IMAGES", "CAPTIONS", "CAPLENS", "REFERENCES")
-    expected = {f"{split}_{kind}_{BASE}" for split in ("TRAIN", "VAL", "TEST") for kind in kinds} | {f"WORDMAP_{BASE}"}
-    assert {path.stem for path in folder.iterdir()} == expected
+def test_the_files_are_the_seeds_and_three_more(folder: Path) -> None:
+    pictures = {f"{split}_IMAGES_{BASE}.hdf5" for split in ("TRAIN", "VAL", "TEST")}
+    kinds = ("CAPTIONS", "CAPLENS", "REFERENCES", "IDS")
+    captions = {f"{split}_{kind}_{BASE}.json" for split in ("TRAIN", "VAL", "TEST") for kind in kinds}
+    assert {path.name for path in folder.iterdir()} == pictures | captions | {f"WORDMAP_{BASE}.json"}
 
 
 def test_pictures_are_what_the_worker_would_see(source: tuple[Path, Path], folder: Path) -> None:
     with h5py.File(folder / f"VAL_IMAGES_{BASE}.hdf5") as file:
         images = file["images"]
-        assert (images.shape, images.dtype) == ((6, 3, 64, 64), np.uint8)
-        assert file.attrs["captions_per_image"] == 5
+        assert list(file) == ["images"]
+        assert (images.shape, images.dtype, images.chunks) == ((6, 3, 64, 64), np.uint8, None)
+        assert dict(file.attrs) == {"captions_per_image": 5}
         seen = decode((source[1] / "008.jpg").read_bytes(), Preprocessing(64), 10**6).pixels
         np.testing.assert_array_equal(images[1].transpose(1, 2, 0), seen)
     np.testing.assert_array_equal(DataFolder(folder).split("VAL").pictures(1, 2)[0], seen)
@@ -53,6 +61,7 @@ def test_captions_belong_to_their_photo_and_are_padded(source: tuple[Path, Path]
     lengths = json.loads((folder / f"VAL_CAPLENS_{BASE}.json").read_text())
     words = DataFolder(folder).vocabulary.words
     entry = json.loads(source[0].read_text())["images"][8]
+    assert {len(caption) for caption in captions} == {102}
     for caption, length in list(zip(captions, lengths, strict=True))[5:10]:
         said = [words[number] for number in caption]
         assert said[0] == START
@@ -61,13 +70,21 @@ def test_captions_belong_to_their_photo_and_are_padded(source: tuple[Path, Path]
         assert said[1 : length - 1] in [sentence["tokens"] for sentence in entry["sentences"]]
 
 
-def test_restval_trains_and_only_train_makes_the_vocabulary(source: tuple[Path, Path], tmp_path: Path) -> None:
+def changed(source: tuple[Path, Path], to: Path, **splits: object) -> Path:
+    """The data set's JSON with other sentences for some splits."""
     document = json.loads(source[0].read_text())
     for entry in document["images"]:
-        if entry["split"] in ("val", "test"):
-            entry["sentences"] = [{"tokens": ["unseen", "word"], "raw": "Unseen word."}] * 5
-    karpathy = tmp_path / "dataset.json"
-    karpathy.write_text(json.dumps(document))
+        if entry["split"] in splits:
+            entry["sentences"] = splits[entry["split"]]
+    to.write_text(json.dumps(document))
+    return to
+
+
+UNSEEN = [{"tokens": ["unseen", "word"], "raw": "Unseen word."}] * 5
+
+
+def test_restval_trains_and_only_train_makes_the_vocabulary(source: tuple[Path, Path], tmp_path: Path) -> None:
+    karpathy = changed(source, tmp_path / "dataset.json", val=UNSEEN, test=UNSEEN)
     prepare(RECIPE, karpathy, source[1], tmp_path / "data")
     data = DataFolder(tmp_path / "data")
     assert "unseen" not in data.vocabulary.words
@@ -76,13 +93,77 @@ def test_restval_trains_and_only_train_makes_the_vocabulary(source: tuple[Path, 
     assert data.split("VAL").references[0][0] == ["unseen", "word"]
 
 
-def test_broken_and_missing_photos_are_named_and_left_out(tmp_path: Path) -> None:
+def test_the_seeds_way_counts_the_words_of_all_splits(source: tuple[Path, Path], tmp_path: Path) -> None:
+    karpathy = changed(source, tmp_path / "dataset.json", val=UNSEEN)
+    arguments = ["--karpathy", str(karpathy), "--images", str(source[1]), "--out", str(tmp_path / "data"), "--size", "32"]
+    assert main(["prepare", *arguments, "--vocabulary-splits", "all"]) == 0
+    assert "unseen" in DataFolder(tmp_path / "data").vocabulary.words
+
+
+def test_photos_with_few_or_too_long_captions(source: tuple[Path, Path], tmp_path: Path) -> None:
+    """As in the seed: short of captions, some are taken twice; longer ones than 100 words are left out, photos too."""
+    few = [{"tokens": ["a", "ball"]}, {"tokens": ["a"] * 101}]
+    karpathy = changed(source, tmp_path / "dataset.json", val=few, test=few[1:], train=[{"tokens": ["a", "ball"]}] * 7)
+    prepare(RECIPE, karpathy, source[1], tmp_path / "data")
+    data = DataFolder(tmp_path / "data")
+    val = data.split("VAL")
+    assert Counter(val.lengths.flat) == {4: 5 * len(val)}
+    assert val.references[0] == [["a", "ball"], ["a"] * 101]
+    with pytest.raises(ConfigError, match="no split 'test', only train, val"):
+        data.split("TEST")
+
+
+def test_ids_are_karpathys_own(source: tuple[Path, Path], tmp_path: Path) -> None:
+    document = json.loads(source[0].read_text())
+    for number, entry in enumerate(document["images"]):
+        entry |= {"imgid": number, "cocoid": 391895 + number}
+    (tmp_path / "dataset.json").write_text(json.dumps(document))
+    prepare(RECIPE, tmp_path / "dataset.json", source[1], tmp_path / "data")
+    ids = json.loads((tmp_path / "data" / f"VAL_IDS_{BASE}.json").read_text())
+    assert ids == [391895 + number for number in range(0, 48, 8)]
+
+
+def test_cocos_folders_are_found(source: tuple[Path, Path], tmp_path: Path) -> None:
+    document = json.loads(source[0].read_text())
+    for entry in document["images"]:
+        entry["filepath"] = "val2014" if entry["split"] == "val" else "train2014"
+        place = tmp_path / "mscoco" / entry["filepath"] / entry["filename"]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes((source[1] / entry["filename"]).read_bytes())
+    (tmp_path / "dataset.json").write_text(json.dumps(document))
+    assert prepare(RECIPE, tmp_path / "dataset.json", tmp_path / "mscoco", tmp_path / "data") == []
+    with pytest.raises(ConfigError, match=r"000\.jpg: not there, nor are 47 other photos .* train2014 and val2014"):
+        prepare(RECIPE, tmp_path / "dataset.json", tmp_path / "mscoco" / "train2014", tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_broken_and_missing_photos_are_named_and_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     karpathy, images = make_data_set(tmp_path / "source")
     (images / "003.jpg").unlink()
     (images / "004.jpg").write_bytes((images / "004.jpg").read_bytes()[:500])
     problems = prepare(RECIPE, karpathy, images, tmp_path / "data")
     assert [Path(problem.partition(":")[0]).name for problem in problems] == ["003.jpg", "004.jpg"]
-    assert len(DataFolder(tmp_path / "data").split("TRAIN")) == 34
+    train = DataFolder(tmp_path / "data").split("TRAIN")
+    assert len(train) == 34
+    seen = decode((images / "005.jpg").read_bytes(), Preprocessing(64), 10**6).pixels
+    np.testing.assert_array_equal(train.pictures(1, 2)[0], seen)  # of 0 to 7, 0 is val, 1 is test, 3 and 4 are left out
+    arguments = ["--karpathy", str(karpathy), "--images", str(images), "--out", str(tmp_path / "data"), "--dataset", "tiny"]
+    assert main(["prepare", *arguments, "--minimum-word-frequency", "3"]) == 0
+    said = capsys.readouterr()
+    assert f"left out: {images / '003.jpg'}: No such file or directory" in said.err
+    assert "ready, 46 photos, 2 left out" in said.out
+    assert (
+        "004.jpg: the picture breaks off in its header, after 500 bytes"
+        in (tmp_path / "data" / f"LEFT_OUT_{BASE}.txt").read_text()
+    )
+
+
+def test_a_split_without_one_whole_photo_is_an_error(tmp_path: Path) -> None:
+    karpathy, images = make_data_set(tmp_path / "source")
+    for number in range(0, 48, 8):
+        (images / f"{number:03}.jpg").unlink()
+    with pytest.raises(ConfigError, match=r"VAL_IMAGES.*none of its photos can be used; the first: .*000\.jpg"):
+        prepare(RECIPE, karpathy, images, tmp_path / "data")
 
 
 @pytest.mark.parametrize(
@@ -92,6 +173,8 @@ def test_broken_and_missing_photos_are_named_and_left_out(tmp_path: Path) -> Non
         ("{", "not Karpathy's layout"),
         ('{"images": [{"filename": "a.jpg", "split": "tain", "sentences": []}]}', "'tain' is none of"),
         ('{"images": [{"filename": "../a.jpg", "split": "train", "sentences": []}]}', "leaves the folder"),
+        ('{"images": [{"filename": "/etc/a.jpg", "split": "train", "sentences": []}]}', "leaves the folder"),
+        ('{"images": [{"filename": "a.jpg", "split": "train", "sentences": []}]}', "captions must be lists of words"),
         ('{"images": []}', "the train split is empty"),
     ],
 )
@@ -101,34 +184,83 @@ def test_a_foreign_json_is_refused(tmp_path: Path, document: str, said: str) -> 
         prepare(RECIPE, tmp_path / "dataset.json", tmp_path, tmp_path / "data")
 
 
-def test_an_interrupted_run_leaves_nothing_under_a_final_name(
+def test_wrong_numbers_and_names_are_refused(source: tuple[Path, Path], tmp_path: Path) -> None:
+    for wrong in ({"dataset": "../x"}, {"dataset": "x", "size": 5}, {"dataset": "x", "captions_per_image": 0}):
+        with pytest.raises(ConfigError):
+            Recipe(**wrong)
+    with pytest.raises(ConfigError, match="no word stands in the captions 1000 times"):
+        prepare(Recipe(dataset="x", minimum_word_frequency=1000), *source, tmp_path / "data")
+    with pytest.raises(ConfigError, match=r"cannot be read .* name Karpathy's JSON"):
+        prepare(RECIPE, tmp_path / "none.json", tmp_path, tmp_path / "data")
+
+
+def test_without_karpathy_the_command_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["prepare", "--images", str(tmp_path), "--out", str(tmp_path / "data")]) == 2
+    assert "--karpathy is missing: name Karpathy's JSON, or take --dataset own" in capsys.readouterr().err
+
+
+def test_jpegs_take_a_tenth_of_the_room_and_read_alike(source: tuple[Path, Path], folder: Path, tmp_path: Path) -> None:
+    prepare(Recipe(dataset="tiny", size=64, minimum_word_frequency=3, store="jpeg"), *source, tmp_path)
+    pixels, jpegs = (DataFolder(place).split("TRAIN") for place in (folder, tmp_path))
+    assert (
+        jpegs.images.stat().st_size < pixels.images.stat().st_size / 3
+    )  # noise, which the pictures are full of, costs most
+    a, b = (split.pictures(0, 36).astype(int) for split in (pixels, jpegs))
+    assert abs(a - b).mean() < 3
+    np.testing.assert_array_equal(pixels.captions, jpegs.captions)
+
+
+def test_a_finished_data_set_is_replaced_by_another_run(source: tuple[Path, Path], tmp_path: Path) -> None:
+    prepare(RECIPE, *source, tmp_path)
+    prepare(Recipe(dataset="tiny", size=32, captions_per_image=5, minimum_word_frequency=3), *source, tmp_path)
+    assert DataFolder(tmp_path).split("VAL").pictures(0, 1).shape == (1, 32, 32, 3)
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_two_runs_in_one_folder_do_not_mix(source: tuple[Path, Path], tmp_path: Path) -> None:
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with pytest.raises(ConfigError, match="another `python -m train prepare` is at work there"):
+            prepare(RECIPE, *source, tmp_path)
+    finally:
+        os.close(descriptor)
+
+
+def test_too_small_a_disk_is_said_before_the_work(
     source: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("train.prepare._load", full)
-    with pytest.raises(OSError, match="No space left"):
-        prepare(RECIPE, *source, tmp_path / "data")
-    assert list((tmp_path / "data").iterdir()) == []
+    monkeypatch.setattr("train.prepare.free_bytes", lambda _: 1000)
+    with pytest.raises(StoreUnavailable, match=r"need 0\.0 GB.*or take --store jpeg"):
+        prepare(RECIPE, *source, tmp_path)
 
 
-@pytest.mark.faults(34)
-def test_a_truncated_hdf5_is_named(folder: Path, tmp_path: Path) -> None:
-    for file in folder.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    images = tmp_path / f"VAL_IMAGES_{BASE}.hdf5"
-    images.write_bytes(images.read_bytes()[:-100])
-    with pytest.raises(ConfigError, match=r"VAL_IMAGES.*not a whole HDF5 file"):
-        DataFolder(tmp_path).split("VAL")
+def with_limit(limit: int, karpathy: Path, images: Path, out: Path, store: str) -> None:
+    """In a process of its own: a disk that takes no file longer than `limit` bytes."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    arguments = ("--karpathy", karpathy, "--images", images, "--out", out, "--dataset", "tiny", "--size", "64")
+    more = ("--minimum-word-frequency", "3", "--store", store)
+    os._exit(main(["prepare", *map(str, arguments + more)]))
 
 
-def test_files_of_different_runs_are_refused(folder: Path, tmp_path: Path) -> None:
-    for file in folder.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    lengths = tmp_path / f"VAL_CAPLENS_{BASE}.json"
-    lengths.write_text(json.dumps(json.loads(lengths.read_text())[:-1]))
-    with pytest.raises(ConfigError, match="not of one run of prepare"):
-        DataFolder(tmp_path).split("VAL")
-    with pytest.raises(ConfigError, match="no WORDMAP"):
-        DataFolder(tmp_path / "nowhere")
+@pytest.mark.parametrize(("limit", "store"), [(100_000, "pixels"), (70_000, "jpeg"), (2000, "jpeg")])
+def test_a_disk_full_in_mid_write_leaves_nothing_torn(
+    source: tuple[Path, Path], folder: Path, tmp_path: Path, limit: int, store: str
+) -> None:
+    """Among the pictures, in the captions, in the first bytes; with room again, the same command ends well."""
+    for attempt, allowed in enumerate((limit, resource.RLIM_INFINITY)):
+        process = multiprocessing.get_context("spawn").Process(target=with_limit, args=(allowed, *source, tmp_path, store))
+        process.start()
+        process.join()
+        assert process.exitcode == (1 if attempt == 0 else 0)
+        if attempt == 0:
+            assert not (tmp_path / f"WORDMAP_{BASE}.json").exists()
+            with pytest.raises(ConfigError, match="prepare was stopped here"):
+                DataFolder(tmp_path)
+            for file in tmp_path.glob("[!.]*.json"):
+                json.loads(file.read_bytes())
+            for file in tmp_path.glob("[!.]*.hdf5"):
+                h5py.File(file).close()
+    found, expected = (DataFolder(place).split("TRAIN") for place in (tmp_path, folder))
+    assert (len(found), found.references) == (len(expected), expected.references)
+    assert not list(tmp_path.glob(".*"))
