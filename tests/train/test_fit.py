@@ -1,114 +1,260 @@
-"""From a data folder to a bundle that captions: the whole of train/ on a small made-up data set."""
+"""Training: what is learnt, what is left alone, what is written, and what stops it."""
 
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from framecap.captioning.bundle import open_bundle
 from framecap.config import CaptioningConfig, TrainConfig
 from framecap.errors import ModelError
 from tests.tiny import make_data_set
+from tests.train.made_up import CONFIG, FLAGS, HERE, plain_model
 from train.__main__ import main
 from train.dataset import DataFolder
 from train.evaluate import evaluate
-from train.fit import Material, fit, load_decoder
-from train.prepare import Recipe, prepare
-from train.scores import score
-
-CPU = torch.device("cpu")
-CONFIG = TrainConfig(
-    size=64, embedding=16, hidden=32, attention=16, memory=16, dropout=0.0, batch_size=40, epochs=2, amp="fp32", seed=3
-)
+from train.fit import fit, learning_rate_factor
+from train.lessons import CrossEntropy, unroll
+from train.material import Material, gather
+from train.model import Model, new_model
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> DataFolder:
-    karpathy, images = make_data_set(tmp_path_factory.mktemp("source"))
-    out = tmp_path_factory.mktemp("data")
-    prepare(Recipe(dataset="tiny", size=64, minimum_word_frequency=3), karpathy, images, out)
-    return DataFolder(out)
+def weights(model: Model) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in model.weights().state_dict().items()}
 
 
-@pytest.fixture(scope="module")
-def material(folder: DataFolder) -> Material:
-    """Features that show the colour and the shape plainly: what is tested is the decoder's training."""
-    generator = torch.Generator().manual_seed(1)
-    meaning = {word: torch.randn(12, generator=generator) for word in folder.vocabulary.words}
-
-    def features(references: list[list[list[str]]]) -> torch.Tensor:
-        described = [meaning[captions[0][1]] + meaning[captions[0][2]] for captions in references]
-        return torch.stack(described)[:, None, None].repeat(1, 2, 4, 1).half()
-
-    train, val = folder.split("TRAIN"), folder.split("VAL")
-    return Material(train, features(train.references).numpy(), val, features(val.references).numpy(), folder.vocabulary)
+def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
+    return {name for name in before if not torch.equal(before[name], after[name])}
 
 
-def test_the_decoder_learns_to_say_what_it_sees(material: Material, tmp_path: Path) -> None:
+def test_the_decoder_learns_to_say_what_it_sees(folder: DataFolder, material: Material, tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"epochs": 30, "patience": 30, "learning_rate": 0.01})
-    fit(config, material, tmp_path, CPU)
+    fit(config, material, plain_model(config, folder), tmp_path, HERE)
     history = json.loads((tmp_path / "history.json").read_text())
     assert history[-1]["loss"] < history[0]["loss"] / 2
+    assert history[-1]["validation_loss"] < history[0]["validation_loss"] / 2
     assert max(epoch["bleu_1"] for epoch in history) > 0.9
-    assert (tmp_path / "log.txt").read_text().startswith("Epoch: [0][0/")
 
 
-def test_the_same_seed_gives_the_same_run(material: Material, tmp_path: Path) -> None:
-    first, second = (fit(CONFIG, material, tmp_path / name, CPU).state_dict() for name in ("a", "b"))
-    assert all(torch.equal(first[name], second[name]) for name in first)
-    saved = load_decoder(tmp_path / "a" / "best.safetensors").state_dict()
-    assert all(torch.equal(first[name], saved[name]) for name in first)
+def test_what_a_run_leaves(folder: DataFolder, material: Material, tmp_path: Path) -> None:
+    """The seed's log lines, the curves, what it was run with."""
+    fit(CONFIG, material, plain_model(CONFIG, folder), tmp_path, HERE)
+    number = r"\d+\.\d{3} \(\d+\.\d{3}\)"
+    loss = r"\d+\.\d{4} \(\d+\.\d{4}\)"
+    lines = (tmp_path / "log.txt").read_text().splitlines()
+    step = rf"Epoch: \[1\]\[4/5\]\tBatch Time {number}\tData Load Time {number}\tLoss {loss}\tTop-5 Accuracy {number}"
+    judged = rf"Validation: \[0/1\]\tBatch Time {number}\tLoss {loss}\tTop-5 Accuracy {number}\t"
+    assert sum(bool(re.fullmatch(step, line)) for line in lines) == 1
+    assert sum(bool(re.fullmatch(judged, line)) for line in lines) == 2
+    (events,) = (tmp_path / "tensorboard").iterdir()
+    assert {name in events.read_bytes() for name in (b"train/loss", b"judge/cider_d")} == {True}
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["settings"] == CONFIG.model_dump(mode="json")
+    assert record["data"]["folder"] == str(folder.path)
+    assert record["versions"]["torch"]
+    assert len(record["data"]["vocabulary"]) == 64
 
 
-def test_bf16_learns_too(material: Material, tmp_path: Path) -> None:
-    fit(CONFIG.model_copy(update={"amp": "bf16"}), material, tmp_path, CPU)
+def test_the_same_seed_gives_the_same_run(folder: DataFolder, material: Material, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"dropout": 0.3, "scheduled_sampling": 0.5})
+    runs = [weights(fit(config, material, plain_model(config, folder), tmp_path / name, HERE)) for name in ("a", "b")]
+    assert changed(*runs) == set()
+    other = config.model_copy(update={"seed": 4})
+    assert changed(runs[0], weights(fit(other, material, plain_model(config, folder), tmp_path / "c", HERE)))
+
+
+@pytest.mark.parametrize("update", [{"fine_tune": "last"}, {"fine_tune": "all"}, {"crop": 0.7, "colour": 0.2}])
+def test_only_what_is_to_be_trained_changes(folder: DataFolder, tmp_path: Path, update: dict[str, object]) -> None:
+    """A fine-tuned encoder keeps its normalisation's statistics, a frozen one everything, though it sees every picture."""
+    config = CONFIG.model_copy(update={**update, "epochs": 1})
+    model = new_model(config, folder.vocabulary, pretrained=False)
+    before = weights(model)
+    after = weights(fit(config, gather(folder, model.encoder, 0, tmp_path, config, HERE), model, tmp_path / "run", HERE))
+    moved = changed(before, after)
+    statistics = {name for name in before if name.endswith(("running_mean", "running_var", "num_batches_tracked"))}
+    assert len(statistics) > 30
+    assert moved & statistics == set()
+    encoder = {name for name in before if name.startswith("encoder.")} - statistics
+    stem = {name for name in encoder if "conv_stem" in name or ".blocks.0." in name}
+    if update.get("fine_tune") == "all":
+        assert moved >= encoder
+    elif update.get("fine_tune") == "last":
+        assert moved & encoder
+        assert moved & stem == set()
+    else:
+        assert moved & encoder == set()
+    assert {name for name in moved if name.startswith("decoder.")} == {
+        name for name in before if name.startswith("decoder.")
+    }
+
+
+def test_training_on_from_a_trained_model_never_ends_worse(folder: DataFolder, material: Material, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"epochs": 20, "patience": 20, "learning_rate": 0.01})
+    good = fit(config, material, plain_model(config, folder), tmp_path / "good", HERE)
+    ruin = config.model_copy(update={"epochs": 1, "learning_rate": 5.0, "warm_up": 0.0, "clip_norm": 1e9})
+    before = weights(good)
+    kept = fit(ruin, material, good, tmp_path / "ruined", HERE, judge_first=True)
+    assert json.loads((tmp_path / "ruined" / "history.json").read_text())[0]["cider_d"] < 100
+    assert changed(before, weights(kept)) == set()
+
+
+def test_the_best_epochs_are_averaged(folder: DataFolder, material: Material, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"epochs": 4, "patience": 4, "average": 2, "learning_rate": 0.01})
+    best = weights(fit(config, material, plain_model(config, folder), tmp_path, HERE))
+    history = json.loads((tmp_path / "history.json").read_text())
+    epochs = sorted(sorted(range(4), key=lambda epoch: -history[epoch]["cider_d"])[:2])
+    kept = sorted(tmp_path.glob("epoch-*.safetensors"))
+    assert [path.name for path in kept] == [f"epoch-{epoch}.safetensors" for epoch in epochs]
+    from train.model import load_model
+    from train.run import Run, record_of
+
+    model = plain_model(config, folder)
+    run = Run(tmp_path, record_of("fit", config, material, model, HERE), model, HERE, resume=True)
+    assert run.progress.average is not None
+    averaged = run.averaged(2)
+    first, second = (weights(load_model(path)) for path in kept)
+    name = "decoder.lstm.weight_hh"
+    torch.testing.assert_close(averaged[name], (first[name] + second[name]) / 2)
+    is_better = run.progress.average["cider_d"] > max(epoch["cider_d"] for epoch in history)
+    assert torch.equal(best[name], averaged[name]) == is_better
+
+
+def test_it_stops_when_the_captions_get_no_better(folder: DataFolder, material: Material, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"epochs": 9, "patience": 2, "learning_rate": 1e-9})
+    fit(config, material, plain_model(config, folder), tmp_path, HERE)
+    assert len(json.loads((tmp_path / "history.json").read_text())) == 3
+
+
+@pytest.mark.parametrize("amp", ["bf16", "fp16"])
+def test_half_precision_learns_too(folder: DataFolder, material: Material, tmp_path: Path, amp: str) -> None:
+    config = CONFIG.model_copy(update={"amp": amp})
+    fit(config, material, plain_model(config, folder), tmp_path, HERE)
     losses = [epoch["loss"] for epoch in json.loads((tmp_path / "history.json").read_text())]
     assert losses[1] < losses[0]
 
 
-def test_a_loss_that_is_not_finite_stops_before_the_update(material: Material, tmp_path: Path) -> None:
-    broken = Material(
-        material.train, material.train_features * float("nan"), material.judge, material.judge_features, material.vocabulary
-    )
-    with pytest.raises(ModelError, match="the loss is nan at step 0"):
-        fit(CONFIG, broken, tmp_path, CPU)
+def test_a_loss_that_is_not_finite_stops_before_the_update(folder: DataFolder, material: Material, tmp_path: Path) -> None:
+    assert material.train.features is not None
+    broken = replace(material, train=replace(material.train, features=material.train.features * float("nan")))
+    model = plain_model(CONFIG, folder)
+    before = weights(model)
+    with pytest.raises(ModelError, match=r"the loss is nan at step 0 of epoch 0: lower train\.learning_rate"):
+        fit(CONFIG, broken, model, tmp_path, HERE)
+    assert changed(before, weights(model)) == set()
     assert not (tmp_path / "best.safetensors").exists()
 
 
-def test_the_commands_make_a_bundle_that_captions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    karpathy, images = make_data_set(tmp_path / "source")
-    config = tmp_path / "config.yaml"
-    config.write_text("train: {size: 64, embedding: 16, hidden: 32, attention: 16, memory: 16, epochs: 1, amp: fp32}")
-    data, run, out = tmp_path / "data", tmp_path / "run", tmp_path / "bundle"
+def test_learning_rates_rise_and_fall() -> None:
+    config = TrainConfig(warm_up=0.1)
+    assert [learning_rate_factor(config, done) for done in (0.0, 0.05, 0.1, 0.55, 1.0)] == pytest.approx(
+        [0.1, 0.55, 1.0, 0.5, 0.0]
+    )
+    constant = TrainConfig(warm_up=0.0, schedule="constant")
+    assert {learning_rate_factor(constant, done) for done in (0.0, 0.5, 0.99)} == {1.0}
 
-    def command(*arguments: object) -> int:
-        return main(["--config", str(config), *map(str, arguments)])
+
+def test_scheduled_sampling_lets_the_model_go_on_from_its_own_words(folder: DataFolder, material: Material) -> None:
+    model = plain_model(CONFIG, folder)
+    assert material.train.features is not None
+    features = torch.from_numpy(material.train.features[:4, 0].copy()).float()
+    captions = torch.from_numpy(material.train.split.captions[:4])
+    given = model.decoder(features, captions)
+    torch.manual_seed(1)
+    never, own = (unroll(model.decoder, features, captions, sampling) for sampling in (1e-12, 1.0))
+    for expected, found in zip(given, never, strict=True):
+        torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(own[0][:, :, 0], given[0][:, :, 0])  # the first word is always <start>
+    assert not torch.allclose(own[0][:, :, 2:], given[0][:, :, 2:])
+
+
+def test_the_tutorials_decoder_on_the_seeds_encoder(folder: DataFolder) -> None:
+    """ResNeXt101_32x8d at 14 x 14 places, features as they are: one step of the loss goes through all of it."""
+    config = CONFIG.model_copy(update={"encoder": "resnext101_32x8d", "memory": None, "grid": 14, "fine_tune": "last"})
+    model = new_model(config, folder.vocabulary, pretrained=False)
+    material = gather(folder, model.encoder, 0, Path(), config, HERE)
+    from train.fit import parameter_groups
+    from train.material import Epoch
+
+    lesson = CrossEntropy(model, config, from_pictures=True)
+    groups = parameter_groups(lesson, config)
+    photos = replace(material.train, split=material.train.split.part(slice(0, 2)))
+    (batch,) = Epoch(photos, config, 0, HERE).batches(0, 0, HERE.device)
+    lesson(batch).loss.backward()
+    assert model.decoder.encoder_attention.in_features == 2048
+    assert model.encoder.places == 196
+    learning = {name for name, parameter in model.encoder.named_parameters() if parameter.grad is not None}
+    assert {name.split(".")[1] for name in learning} == {"5", "6", "7"}  # layer2, layer3, layer4: what the tutorial tunes
+    assert sum(len(group["params"]) for group in groups) == len(learning) + len(list(model.decoder.parameters()))
+
+
+def test_an_encoder_stays_in_evaluation_mode(folder: DataFolder) -> None:
+    lesson = CrossEntropy(new_model(CONFIG, folder.vocabulary, pretrained=False), CONFIG, from_pictures=True)
+    lesson.train()
+    assert lesson.decoder.training
+    assert lesson.encoder is not None
+    assert not any(module.training for module in lesson.encoder.modules() if isinstance(module, nn.BatchNorm2d))
+
+
+def test_the_commands_make_a_bundle_that_captions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """prepare, fit, fine-tune, reinforce; then the data folder is gone, and export needs none."""
+    karpathy, images = make_data_set(tmp_path / "source")
+    data, run, tuned, bundle = (tmp_path / name for name in ("data", "run", "tuned", "bundle"))
+
+    def command(*arguments: object) -> None:
+        assert main([*map(str, arguments)]) == 0
 
     source = ("--karpathy", karpathy, "--images", images)
-    assert command("prepare", "--dataset", "tiny", "--size", 64, "--minimum-word-frequency", 2, *source, "--out", data) == 0
-    assert command("fit", "--data", data, "--out", run, "--held-out", 8) == 0
-    assert command("export", "--from", run, "--data", data, "--out", out) == 0
+    command("prepare", "--dataset", "tiny", "--size", 64, "--minimum-word-frequency", 2, *source, "--out", data)
+    command("fit", "--data", data, "--out", run, "--held-out", 8, "--random-encoder", *FLAGS)
+    fine = ("--fine-tune", "last", "--crop", 0.8, "--epochs", 1)
+    command("fit", "--data", data, "--out", tuned, "--held-out", 8, "--from", run / "best", *FLAGS, *fine)
+    command("reinforce", "--from", tuned / "best", "--data", data, "--epochs", 1, "--batch-size", 40, "--amp", "fp32")
+    record = json.loads((tmp_path / "tuned-reinforced" / "run.json").read_text())
+    assert record["command"] == "reinforce"
+    assert record["data"]["held_out"] == 8
+    assert "8 photos of TRAIN_IMAGES" in record["data"]["judge"]
+    elsewhere = data.rename(tmp_path / "elsewhere")
+    command("export", "--from", tmp_path / "tuned-reinforced" / "best", "--out", bundle)
+    card = open_bundle(str(bundle)).card
+    assert [card.training["command"], card.training["before"]["settings"]["fine_tune"]] == [
+        "python -m train reinforce",
+        "last",
+    ]
+    assert str(tmp_path) not in card.model_dump_json()
     capsys.readouterr()
-    assert command("evaluate", "--bundle", out, "--data", data, "--split", "test", "--json") == 0
+    command("evaluate", "--bundle", bundle, "--data", elsewhere, "--split", "test", "--json")
     printed = json.loads(capsys.readouterr().out.splitlines()[-1])
-    evaluation = evaluate(open_bundle(str(out)), DataFolder(data).split("TEST"), CaptioningConfig(runtime="onnx"))
-    assert printed["bleu_4"] == evaluation.scores.rounded()["bleu_4"]
-    assert all(caption.text for caption in evaluation.captions)
+    test = DataFolder(elsewhere).split("TEST")
+    captions = {
+        runtime: evaluate(open_bundle(str(bundle)), test, CaptioningConfig(runtime=runtime)) for runtime in ("onnx", "torch")
+    }
+    assert printed["scores"]["bleu_4"] == captions["onnx"].scores.rounded()["bleu_4"]
+    assert [c.text for c in captions["onnx"].captions] == [c.text for c in captions["torch"].captions]
 
 
-def test_a_wrong_folder_is_one_line_and_exit_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["fit", "--data", str(tmp_path), "--out", str(tmp_path / "run")]) == 2
-    assert "no WORDMAP_*.json: make the data folder" in capsys.readouterr().err
+def test_wrong_use_is_one_line(folder: DataFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def said(*arguments: object) -> str:
+        assert main(["fit", "--out", str(tmp_path / "run"), *map(str, arguments)]) == 2
+        return capsys.readouterr().err
+
+    assert "no WORDMAP_*.json: make the data folder" in said("--data", tmp_path)
+    data = ("--data", folder.path, "--random-encoder", *FLAGS)
+    assert "train.dropout" in said(*data, "--dropout", "much")
+    assert "train.epochs" in said(*data, "--epochs", 0)
+    assert "the split TRAIN has only 36 photos" in said(*data, "--held-out", 36)
+    assert "its pictures are 64 pixels wide, the encoder takes 96" in said(*data, "--size", 96)
+    assert "neither torchvision nor timm knows it" in said(*data, "--encoder", "resnext1001")
+    assert "no checkpoint there: name a run's" in said(*data, "--from", tmp_path / "nothing")
 
 
-def test_scores_are_the_fields() -> None:
-    """Perfect captions score 1 and, of CIDEr-D's ten times ten, as much as their n-grams are rare."""
-    references = [[["a", "dog", "runs", "fast"]], [["two", "boys", "play", "ball"]]]
-    perfect = score([captions[0] for captions in references], references)
-    assert (perfect.bleu_4, perfect.rouge_l, perfect.cider_d) == pytest.approx((1, 1, 1000), abs=1e-3)
-    half = score([["a", "dog", "runs", "fast"], ["a", "dog", "runs", "fast"]], references)
-    assert half.cider_d == pytest.approx(500, abs=1e-3)
-    assert half.bleu_1 == pytest.approx(0.5, abs=1e-6)
+def test_a_null_can_be_said_on_the_command_line(folder: DataFolder, tmp_path: Path) -> None:
+    flags = ("--random-encoder", *FLAGS, "--epochs", 1, "--memory", "null", "--grid", 3)
+    assert main(["fit", "--data", str(folder.path), "--out", str(tmp_path / "run"), *map(str, flags)]) == 0
+    settings = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
+    assert (settings["memory"], settings["grid"]) == (None, 3)

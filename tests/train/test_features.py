@@ -1,0 +1,76 @@
+"""A frozen encoder's cached features: what they are, when they are made again, and that a damaged cache is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from framecap.captioning.model.encoder import Encoder
+from framecap.errors import ConfigError
+from tests.train.made_up import ENCODER, SIZE, make_folder
+from train.dataset import DataFolder
+from train.features import cached_features
+
+CPU = torch.device("cpu")
+
+
+def encoder(seed: int = 1, grid: int | None = None) -> Encoder:
+    torch.manual_seed(seed)
+    return Encoder(ENCODER, SIZE, grid).eval()
+
+
+def test_they_are_the_pictures_and_their_mirror_images(folder: DataFolder, tmp_path: Path) -> None:
+    split = folder.split("VAL")
+    model = encoder()
+    features = cached_features(model, split, tmp_path, CPU, batch=4)
+    assert (features.shape, features.dtype) == ((6, 2, model.places, model.width), np.float16)
+    pictures = torch.from_numpy(split.pictures(0, 6))
+    with torch.no_grad():
+        for view, seen in enumerate((pictures, pictures.flip(2))):
+            np.testing.assert_allclose(features[:, view], model(seen).numpy(), rtol=2e-3, atol=2e-3)
+    assert not np.allclose(features[:, 0], features[:, 1], atol=1e-2)
+
+
+def test_they_are_made_once(folder: DataFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    split = folder.split("VAL")
+    first = cached_features(encoder(), split, tmp_path, CPU)
+    monkeypatch.setattr(Encoder, "forward", None)
+    np.testing.assert_array_equal(cached_features(encoder(), split, tmp_path, CPU), first)
+
+
+def test_other_weights_another_grid_or_other_pictures_have_their_own(folder: DataFolder, tmp_path: Path) -> None:
+    split = folder.split("VAL")
+    cached_features(encoder(), split, tmp_path, CPU)
+    cached_features(encoder(seed=2), split, tmp_path, CPU)
+    cached_features(encoder(grid=3), split, tmp_path, CPU)
+    remade = make_folder(tmp_path / "again", photos=40).split("VAL")
+    assert remade.images.name == split.images.name
+    cached_features(encoder(), remade, tmp_path, CPU)
+    assert len(list(tmp_path.glob("*.npy"))) == 4
+
+
+def test_a_killed_encoding_leaves_nothing_that_is_taken_for_whole(
+    folder: DataFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = folder.split("VAL")
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("stopped")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Encoder, "forward", fails)
+        with pytest.raises(RuntimeError, match="stopped"):
+            cached_features(encoder(), split, tmp_path, CPU)
+    assert not list(tmp_path.glob("*.npy"))
+    assert len(cached_features(encoder(), split, tmp_path, CPU)) == 6
+
+
+def test_a_truncated_cache_is_named(folder: DataFolder, tmp_path: Path) -> None:
+    cached_features(encoder(), folder.split("VAL"), tmp_path, CPU)
+    (path,) = tmp_path.glob("*.npy")
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(ConfigError, match=r"not whole .*: remove it, and it is made again"):
+        cached_features(encoder(), folder.split("VAL"), tmp_path, CPU)
