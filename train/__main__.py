@@ -10,7 +10,7 @@ from pathlib import Path
 from framecap.config import load_config
 from framecap.errors import FramecapError
 from framecap.telemetry import set_up_logging
-from train.commands import default_model, evaluate, explain, export, fit, prepare, reinforce
+from train.commands import default_model, evaluate, explain, export, fit, prepare, reinforce, take_over
 
 FORMATTER = argparse.RawDescriptionHelpFormatter
 
@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
         ("export", export.run, export.arguments, "trained weights → a bundle", export.EXAMPLE),
         ("evaluate", evaluate.run, evaluate.arguments, "score a bundle on a split", evaluate.EXAMPLE),
         ("explain", explain.run, explain.arguments, "what the decoder looked at, as a picture", explain.EXAMPLE),
+        ("import", take_over.run, take_over.arguments, "an old pickled checkpoint → a bundle", take_over.EXAMPLE),
         (
             "default-model",
             default_model.run,
