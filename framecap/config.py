@@ -183,6 +183,9 @@ class TrainConfig(_Section):
     fine_tune: Literal["none", "last", "all"] = Field(
         "none", description="which of the encoder's stages are trained; last: the second half of them"
     )
+    cache_features: bool = Field(
+        True, description="a frozen encoder's features are kept on disk, where pictures are only mirrored; false: never"
+    )
     mirror: bool = Field(True, description="half of the photos are seen mirrored")
     crop: float = Field(1.0, gt=0, le=1, description="a random crop keeps this part of a side at least; 1: no crops")
     colour: float = Field(0.0, ge=0, lt=1, description="brightness, contrast and saturation vary by this part; 0: no")

@@ -81,7 +81,8 @@ def gather(
 ) -> Material:
     """The split TRAIN; judged by its last `held_out` photos, or by VAL when that is 0.
 
-    Features are cached where the encoder is frozen and nothing but mirroring changes the pictures; one process makes them.
+    Features are cached where that is wanted, the encoder is frozen and nothing but mirroring changes the pictures; one
+    process makes them.
     """
     train = _photos(folder, "TRAIN", encoder, cache, config, here)
     if not held_out:
@@ -100,7 +101,7 @@ def _photos(folder: DataFolder, name: str, encoder: Encoder, cache: Path, config
             f"{split.images}: its pictures are {side} pixels wide, the encoder takes {encoder.size}: set train.size, or "
             f"run `python -m train prepare --size {encoder.size}`"
         )
-    if config.fine_tune != "none" or not augmentation(config).only_mirrors:
+    if not config.cache_features or config.fine_tune != "none" or not augmentation(config).only_mirrors:
         return Photos(split, None)
     if here.first:
         cached_features(encoder, split, cache, here.device)
