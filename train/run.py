@@ -120,8 +120,8 @@ class Run:
         }
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        write_durably(self.folder / RESUME, buffer.getbuffer())
         write_durably(self.folder / "history.json", json.dumps(self.progress.history, indent=1).encode())
+        write_durably(self.folder / RESUME, buffer.getbuffer())  # last: until it is there, everything is done again
 
     def keep(self, name: str, said: Mapping[str, Any]) -> None:
         """Write the model as it is now, with what is to be said of it."""

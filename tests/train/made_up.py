@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import torch
@@ -39,6 +40,13 @@ FLAGS = [
     *("--encoder", ENCODER, "--size", SIZE, "--embedding", 16, "--hidden", 32, "--attention", 16, "--memory", 16),
     *("--dropout", 0, "--batch-size", 40, "--epochs", 2, "--amp", "fp32", "--workers", 0, "--seed", 3),
 ]  # the same
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def make_folder(path: Path, photos: int = 48) -> DataFolder:
