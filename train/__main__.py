@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from framecap.config import load_config
-from framecap.errors import FramecapError
+from framecap.errors import FramecapError, MissingError
 from framecap.telemetry import set_up_logging
 from train.commands import default_model, evaluate, explain, export, fit, prepare, reinforce, take_over
 
@@ -25,6 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FramecapError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        print(f"error: the package {package} is not installed: pip install 'framecap[train]'", file=sys.stderr)
+        return MissingError.exit_code
     except KeyboardInterrupt:
         return 130
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -158,6 +159,15 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path, capsys: pytest.Captur
     assert main(["explain", "/dev/zero", "-o", str(tmp_path / "a.png")]) == 2
     assert main(["explain", str(tmp_path), "-o", str(tmp_path / "a.png")]) == 2
     assert capsys.readouterr().err.count("not a file") == 2
+
+
+def test_without_matplotlib_it_is_said_how_to_get_it(
+    wide: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "train.explain")
+    monkeypatch.setitem(sys.modules, "matplotlib.axes", None)
+    assert main(["explain", str(wide)]) == 3
+    assert "the package matplotlib is not installed: pip install 'framecap[train]'" in capsys.readouterr().err
 
 
 def test_limits_are_those_of_the_worker(wide: Path) -> None:

@@ -27,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         for name, text in DEFINITIONS.items()
     )
     add = parser.add_argument
-    add("--bundle", default="default", help="a bundle's folder (default: the model in the box)")
+    add("--bundle", help="a bundle's folder (captioning.bundle: the model in the box)")
     add("--data", type=Path, required=True, help="a data folder")
     add("--split", choices=("train", "val", "test"), default="val", help="what is captioned (val)")
     add("--beam", type=int, help="sentences searched side by side (captioning.beam: 5)")
@@ -43,9 +43,10 @@ def run(options: argparse.Namespace, _: Config) -> None:
     from train.report import as_json, as_text, report
     from train.results import image_ids, need_folder_of, write_results
 
-    settings = load_config(options.config, {"captioning.beam": options.beam}).captioning
+    flags = {"captioning.beam": options.beam, "captioning.bundle": options.bundle}
+    settings = load_config(options.config, flags).captioning
     folder, name = DataFolder(options.data), options.split.upper()
-    bundle = open_bundle(options.bundle)
+    bundle = open_bundle(settings.bundle)
     for path in filter(None, (options.out, options.results)):
         need_folder_of(path)
     if options.results:
