@@ -152,7 +152,7 @@ def is_whole(data: bytes) -> bool:
     """Whether bytes are a finished sidecar of any schema version (a JSON object with a status), not a torn one."""
     try:
         document = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(document, dict) and isinstance(document.get("status"), str)
 

@@ -14,7 +14,7 @@ from typing import Literal
 from framecap.frames import SIDECAR_SUFFIX, FrameName, low_watermark, make_key, parse_key
 from framecap.stores.base import Entry, Store
 
-_LAST = "\U0010ffff"  # sorts after every name
+_AFTER_SLASH = chr(ord("/") + 1)  # a folder's name and this sort after every key in the folder, whatever its name
 _REST_OF_OWN_KEY = re.compile(r"[0-5]\d[0-5]\d\.\d{6}Z-\d{8,}\.jpg")
 
 
@@ -98,7 +98,7 @@ class Listing:
                 for entry in self._store.list(prefix=f"{passed}/", after=known[passed]):
                     self._note(seen, entry)
                     yield entry
-            after = None if passed is None else f"{passed}/{_LAST}"
+            after = None if passed is None else passed + _AFTER_SLASH
 
     def _note(self, seen: _Seen, entry: Entry) -> None:
         is_sidecar = entry.key.endswith(SIDECAR_SUFFIX)

@@ -232,7 +232,10 @@ class ScanIngest:
         """The bytes of a young sidecar that is torn: its writer died in the middle."""
         if sidecar is None or sidecar.size == 0 or time.time() - sidecar.modified > self._config.look_back_seconds:
             return None
-        data = self._store.read_sidecar(frame.key)
+        try:
+            data = self._store.read_sidecar(frame.key)
+        except KeyRefused:  # no regular file: nothing of ours, and said by the listing
+            return None
         return data if data and not is_whole(data) else None
 
     def _tend_watch(self) -> None:

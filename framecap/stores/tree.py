@@ -23,12 +23,12 @@ from framecap.telemetry import mask
 
 logger = logging.getLogger(__name__)
 
-LISTED_SUFFIXES = FRAME_SUFFIXES + tuple(suffix + SIDECAR_SUFFIX for suffix in FRAME_SUFFIXES)
 TEMPORARY = re.compile(r"\.framecap-[0-9a-f]+-\d+\.tmp")  # what a writer of ours leaves behind when it dies
 DEAD_AFTER = 3600.0  # seconds: no writer of ours takes that long over one file
 MAX_REMEMBERED_REFUSALS = 1000
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._ -]{0,199}")
+_NO_RIGHT = "no right to read this folder: the frames in it are not seen"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -108,7 +108,7 @@ class Tree(ABC):
                         levels.append(below)
                         self._read_names(below, prefix, after)
                     continue
-                entry = self._entry_at(level.folder, name, level.key + name)
+                entry = self._listed_entry(level, name)
                 if entry is not None:
                     yield entry
         except OSError as error:
@@ -130,7 +130,17 @@ class Tree(ABC):
         except (FileNotFoundError, NotADirectoryError):  # it has gone since, or is another thing by now
             return None
         except PermissionError:
-            self._refuse(level.key + name, "no right to read this folder: the frames in it are not seen")
+            self._refuse(level.key + name, _NO_RIGHT)
+            return None
+
+    def _listed_entry(self, level: _Level, name: str) -> Entry | None:
+        try:
+            return self._entry_at(level.folder, name, level.key + name)
+        except PermissionError:  # its names may be read, but nothing of what they name
+            if not level.key:
+                raise
+            self._refuse(level.key, _NO_RIGHT)
+            level.names.clear()
             return None
 
     def _read_names(self, level: _Level, prefix: str, after: str) -> None:
@@ -144,19 +154,17 @@ class Tree(ABC):
                     if TEMPORARY.fullmatch(name):
                         _remove_dead(level.folder, name)
                     continue
-                if item.is_dir(follow_symlinks=False):
-                    name += "/"
-                    wanted = name.startswith(prefix) or prefix.startswith(name)
-                    wanted = wanted and (name > after or after.startswith(name))
-                else:
-                    wanted = name > after and name.startswith(prefix)
-                    wanted = wanted and (name.lower().endswith(LISTED_SUFFIXES) or _is_linked_folder(item))
+                is_folder = item.is_dir(follow_symlinks=False)
+                if is_folder and _leads_on(name + "/", prefix, after) and self._is_acceptable(level.key, name + "/", item):
+                    level.names.append(name + "/")
+                wanted = name > after and name.startswith(prefix)
+                wanted = wanted and (_is_sidecar(name) if is_folder else _is_listed(name) or _is_linked_folder(item))
                 if wanted and self._is_acceptable(level.key, name, item):
                     level.names.append(name)
         level.names.sort(reverse=True)
 
     def _is_acceptable(self, folder: str, name: str, item: os.DirEntry[str]) -> bool:
-        if item.is_symlink():
+        if item.is_symlink() and not _is_sidecar(name):
             self._refuse(folder + name, "a symbolic link: links are not followed, move or mount what it points to")
             return False
         if _PLAIN_NAME.fullmatch(name.removesuffix("/")) and len(folder) + len(name) < MAX_NAME_BYTES:
@@ -185,9 +193,12 @@ class Tree(ABC):
             status = os.stat(name, dir_fd=folder, follow_symlinks=False)
         except FileNotFoundError:
             return None
-        if not stat.S_ISREG(status.st_mode):
+        if stat.S_ISREG(status.st_mode):
+            return Entry(key, status.st_size, status.st_mtime, self.etag(status))
+        if not _is_sidecar(name):
             return None
-        return Entry(key, status.st_size, status.st_mtime, self.etag(status))
+        self._refuse(key, "no regular file, but where a sidecar belongs: its frame gets none until you move it away")
+        return Entry(key, max(status.st_size, 1), status.st_mtime, self.etag(status))
 
     @contextmanager
     def parent(self, path: str, operation: str, create: bool = False) -> Iterator[tuple[int, str] | None]:
@@ -263,6 +274,8 @@ class Tree(ABC):
         except OSError as error:
             if error.errno == errno.ELOOP:
                 raise KeyRefused(f"{path[:200]!a}: a symbolic link: links are not followed") from None
+            if error.errno == errno.ENXIO:
+                raise KeyRefused(f"{path[:200]!a}: a socket, or a device that is not there") from None
             raise
         try:
             status = os.fstat(file)
@@ -300,6 +313,20 @@ def sync_folder(folder: int) -> None:
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
             raise
+
+
+def _is_sidecar(name: str) -> bool:
+    return name.endswith(SIDECAR_SUFFIX) and _is_listed(name)
+
+
+def _is_listed(name: str) -> bool:
+    """Whether a name is a frame's (its suffix in any case) or a sidecar's (written by us, so in small letters)."""
+    return name.removesuffix(SIDECAR_SUFFIX).lower().endswith(FRAME_SUFFIXES)
+
+
+def _leads_on(folder: str, prefix: str, after: str) -> bool:
+    """Whether keys below a folder (with its final `/`) can start with the prefix and sort after the mark."""
+    return (folder.startswith(prefix) or prefix.startswith(folder)) and (folder > after or after.startswith(folder))
 
 
 def _is_linked_folder(item: os.DirEntry[str]) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from framecap.config import IngestConfig, StoreConfig
-from framecap.errors import ConfigError, SidecarError, StoreUnavailable
+from framecap.errors import ConfigError, KeyRefused, SidecarError, StoreUnavailable
 from framecap.frames import SIDECAR_SUFFIX, parse_key
 from framecap.ingest.scan import Listing
 from framecap.sidecar import Sidecar, decode
@@ -76,12 +76,12 @@ class _Reader:
         """The listed sidecars that are whole, in the order given."""
         for entry in entries:
             key = _frame(entry)
-            data = self._store.read_sidecar(key)
-            if data is None:
-                continue
             try:
+                data = self._store.read_sidecar(key)
+                if data is None:
+                    continue
                 sidecar = decode(data, where=ascii(entry.key))
-            except SidecarError as error:
+            except (SidecarError, KeyRefused) as error:
                 if self._torn.get(key) != entry.etag:
                     self._torn[key] = entry.etag
                     logger.warning("passed over: %s", error)

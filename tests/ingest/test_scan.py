@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,16 @@ def test_a_frame_from_the_future_does_not_hide_the_present(store: Store) -> None
     present = own("east", now)
     store.put_frame(present, b"x")
     assert present in keys(listing.incremental())
+
+
+def test_an_incremental_listing_ends_whatever_the_names_are(store: Store) -> None:
+    store.put_frame(own("east", NOON), b"x")
+    listing = Listing(store, HOUR)
+    keys(listing.full())
+    new = ["east/\U0010ffff.jpg", "east/\U0010ffff/a.jpg", "east0.jpg", "east0/a.jpg"]
+    for key in new:
+        store.put_frame(key, b"x")
+    assert keys(islice(listing.incremental(), 10)) == [own("east", NOON), *sorted(new)]
 
 
 def test_a_full_listing_that_breaks_off_keeps_the_old_watermarks(store: Store) -> None:

@@ -252,6 +252,7 @@ def test_a_torn_sidecar_is_done_again_and_an_old_one_is_left_alone(bench: Bench)
     for name, sidecar, age in [
         ("torn", b'{"status": "capt', 60),
         ("list", b"[]", 60),
+        ("nested", b"[" * 100_000, 60),
         ("empty", b"", 7200),
         ("whole", WHOLE, 60),
         ("another-schema", b'{"status": "done", "schema_version": 0}', 60),
@@ -262,10 +263,26 @@ def test_a_torn_sidecar_is_done_again_and_an_old_one_is_left_alone(bench: Bench)
         os.utime(path, (time.time() - age,) * 2)
     with bench.ingest(hints=True) as ingest:
         bench.run(ingest)
-    assert sorted(bench.leased) == ["empty.jpg", "list.jpg", "torn.jpg"]
+    assert sorted(bench.leased) == ["empty.jpg", "list.jpg", "nested.jpg", "torn.jpg"]
     assert set(bench.leased.values()) == {1}
-    for name in ("torn", "list", "empty"):
+    for name in ("torn", "list", "nested", "empty"):
         assert bench.store.read_sidecar(f"{name}.jpg") == WHOLE
+
+
+@both
+@pytest.mark.parametrize("apart", [False, True], ids=["beside", "apart"])
+def test_a_frame_whose_sidecars_place_is_taken_is_left_alone(tmp_path: Path, hints: bool, apart: bool) -> None:
+    bench = Bench(tmp_path / "frames")
+    sidecars = tmp_path / ("sidecars" if apart else "frames")
+    bench.store = open_store(StoreConfig(frames=str(tmp_path / "frames"), sidecars=str(sidecars)))
+    for name in ("folder", "link", "free"):
+        bench.put(f"{name}.jpg")
+    (sidecars / "folder.jpg.json").mkdir()
+    (sidecars / "link.jpg.json").symlink_to("free.jpg")
+    with bench.ingest(hints) as ingest:
+        bench.run(ingest)
+    assert bench.leased == Counter(["free.jpg"])
+    assert bench.store.read_sidecar("free.jpg") == WHOLE
 
 
 @both

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -78,6 +80,9 @@ def test_hidden_unfinished_and_other_files_are_no_frames(tree: Tree) -> None:
         "notes.txt",
         "e.json",
         "a.jpg.json.tmp",
+        "a.jpg.JSON",
+        "b.jpg.JSON",
+        "a.jpg.json.json",
     ]:
         put(tree, name)
     assert keys(tree) == ["a.jpg"]
@@ -137,6 +142,56 @@ def test_a_fifo_neither_hangs_nor_is_a_frame(tree: Tree) -> None:
     for key in ["pipe.jpg", "folder.jpg"]:
         with pytest.raises(KeyRefused):
             tree.read(key, 100)
+
+
+def a_link(path: Path) -> None:
+    path.symlink_to("/nowhere")
+
+
+def a_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+
+
+@pytest.mark.faults(27)
+@pytest.mark.parametrize("take", [Path.mkdir, a_link, a_socket, os.mkfifo])
+def test_what_stands_where_a_sidecar_belongs_is_listed_said_once_and_never_read(
+    tree: Tree, take: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Unlisted, its frame would be captioned again and again, and no commit would ever succeed."""
+    put(tree, "cam/a.jpg")
+    take(tree.root / "cam" / "a.jpg.json")
+    with caplog.at_level(logging.WARNING):
+        assert keys(tree) == keys(tree, "cam/") == ["cam/a.jpg", "cam/a.jpg.json"]
+    assert all(entry.size > 0 for entry in tree.entries())
+    (record,) = caplog.records
+    assert "until you move it away" in record.getMessage()
+    with pytest.raises(KeyRefused):
+        tree.read("cam/a.jpg.json", 100)
+
+
+@pytest.mark.faults(18)
+def test_a_folder_whose_files_may_not_be_looked_at_hides_only_itself(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Mode r--: its names can be read, and nothing of what they name."""
+    put(tree, "a.jpg")
+    put(tree, "closed/b.jpg")
+    put(tree, "closed/c.jpg")
+    put(tree, "open/d.jpg")
+    look = os.stat
+
+    def stat(name: str, **options: Any) -> os.stat_result:
+        if name in ("b.jpg", "c.jpg"):
+            raise PermissionError(13, "Permission denied")
+        return look(name, **options)
+
+    monkeypatch.setattr(os, "stat", stat)
+    with caplog.at_level(logging.WARNING):
+        assert keys(tree) == keys(tree) == ["a.jpg", "open/d.jpg"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "left out: 'closed/': no right to read this folder: the frames in it are not seen"
+    ]
 
 
 @pytest.mark.faults(27)
