@@ -103,8 +103,14 @@ class DecoderPool:
             self._closed = True
         for decoder in self._decoders:
             decoder.hang_up()
+        given_back: list[_Decoder] = []
+        with contextlib.suppress(queue.Empty):  # a thread that does not let go of its decoder holds nobody up
+            for _ in self._decoders:
+                given_back.append(self._idle.get(timeout=_ENDING_SECONDS))
         for decoder in self._decoders:
             decoder.end()
+        for decoder in given_back:  # who asks now is told that the pool is closed
+            self._idle.put(decoder)
 
     def _replace(self, decoder: _Decoder) -> _Decoder:
         with self._replacing:
