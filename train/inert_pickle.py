@@ -48,7 +48,7 @@ class Table:
 
 
 def load(file: BinaryIO, table: Table, where: str) -> Any:
-    """The value of the pickle at the file's position, which is then behind it. Raises ConfigError, naming what it refuses."""
+    """The value of the pickle at the file's position, which is then behind it. Raises ConfigError for what it refuses."""
     machine = _Machine(table)
     try:
         for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):

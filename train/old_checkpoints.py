@@ -52,7 +52,8 @@ CLASSES = frozenset(
         "torchvision.models.resnet.Bottleneck",
     }
 )
-FAMILIES = re.compile(r"torch\.(nn\.modules|optim)(\.[a-z_]+)*\.[A-Z][A-Za-z0-9]*")
+FAMILIES = re.compile(r"torch\.(nn\.modules|optim)(\.[a-z_]+)*")  # of modules, all of whose classes are plain data here
+CLASS = re.compile(r"[A-Z][A-Za-z0-9]*")
 DROPPED = frozenset(  # numbers that say how the training went, and what else stands around them
     {
         "numpy.dtype",
@@ -166,7 +167,7 @@ def _tensor(old: _OldTensor, container: _Container) -> Tensor:
 def _find(module: str, name: str) -> Known:
     """The closed list."""
     whole = f"{module}.{name}"
-    if whole in CLASSES or FAMILIES.fullmatch(whole):
+    if whole in CLASSES or (FAMILIES.fullmatch(module) and CLASS.fullmatch(name)):
         return Known(whole, partial(_instance, whole))
     if whole in DROPPED:
         return Known(whole, lambda _: Inert(whole))
@@ -174,9 +175,7 @@ def _find(module: str, name: str) -> Known:
         return Known(name, partial(_not_called, whole))
     if whole in _MAKERS:
         return Known(whole, _MAKERS[whole])
-    raise ValueError(
-        f"it asks for {ascii(whole)[1:201].rstrip(chr(39))}, which is not on the list of what a checkpoint needs"
-    )
+    raise ValueError(f"it asks for {ascii(whole)[:200]}, which is not on the list of what a checkpoint needs")
 
 
 def _instance(name: str, arguments: tuple[Any, ...]) -> Inert:

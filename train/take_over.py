@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from framecap.captioning.bundle import MAX_JSON_BYTES, Bundle
 from framecap.captioning.model.decoder import AttentionDecoder, DecoderShape
-from framecap.captioning.model.encoder import Encoder
+from framecap.captioning.model.encoder import IMAGENET_MEAN, IMAGENET_STD, Encoder
 from framecap.captioning.vocabulary import Vocabulary
 from framecap.errors import BundleError, ConfigError
 from train.export import export
@@ -35,12 +35,15 @@ NAMES = {  # of the decoder's layers
 LICENCE = "not stated in the checkpoint: ask who trained it"
 
 
-def take_over(checkpoint: Path, word_map: Path, out: Path, name: str) -> Bundle:
-    """Export the checkpoint's encoder and decoder as a bundle. Raises ConfigError, naming what does not fit."""
+def take_over(checkpoint: Path, word_map: Path, out: Path, name: str, bgr: bool) -> Bundle:
+    """Export the checkpoint's encoder and decoder as a bundle. Raises ConfigError, naming what does not fit.
+
+    `bgr`: the pictures that it was trained on had their channels the other way round, as the seed's had.
+    """
     vocabulary = _vocabulary(word_map)
     old = read_old_checkpoint(checkpoint)
     try:
-        encoder, decoder = convert_encoder(old), convert_decoder(old)
+        encoder, decoder = convert_encoder(old, bgr), convert_decoder(old)
     except ValueError as error:
         raise ConfigError(f"{checkpoint}: {error}") from None
     if encoder.width != decoder.shape.features:
@@ -52,16 +55,20 @@ def take_over(checkpoint: Path, word_map: Path, out: Path, name: str) -> Bundle:
             f"{word_map}: has {len(vocabulary)} words, the checkpoint's decoder {decoder.shape.words}: it is another data "
             "set's word map: take the WORDMAP file of the data folder that the checkpoint was trained on"
         )
-    training = {"taken over from": checkpoint.name, "epochs": None if old.epoch is None else old.epoch + 1}
+    epochs = None if old.epoch is None else old.epoch + 1
+    training = {"taken over from": checkpoint.name, "epochs": epochs, "channels": "BGR" if bgr else "RGB"}
     return export(out, name, encoder, decoder, vocabulary, {"training": training, "licences": {"weights": LICENCE}})
 
 
-def convert_encoder(old: OldCheckpoint) -> Encoder:
-    """The encoder with its weights. Raises ValueError when it is none of torchvision's residual networks."""
+def convert_encoder(old: OldCheckpoint, bgr: bool) -> Encoder:
+    """The encoder with its weights, for RGB pictures. Raises ValueError when it is not torchvision's residual network."""
     weights = {name.removeprefix("resnet."): value for name, value in old.encoder.items() if name.startswith("resnet.")}
     if len(weights) != len(old.encoder):
         raise ValueError("its encoder has other weights than those of `resnet`: not the tutorial's encoder")
     encoder = Encoder(_encoder_name(weights), SIZE, old.grid)
+    if bgr:  # it saw blue by red's statistics, and the other way round
+        weights["0.weight"] = weights["0.weight"].flip(1)
+        encoder.normalise(IMAGENET_MEAN[::-1], IMAGENET_STD[::-1])
     encoder.backbone.load_state_dict(weights)
     return encoder.eval()
 
@@ -77,7 +84,7 @@ def convert_decoder(old: OldCheckpoint) -> AttentionDecoder:
     try:
         decoder = AttentionDecoder(_shape(weights))
         decoder.load_state_dict(weights)
-    except (KeyError, RuntimeError) as error:
+    except (KeyError, RuntimeError, ValueError) as error:
         raise ValueError(f"its decoder's weights are not the tutorial's: {error}") from None
     return decoder.eval()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,11 @@ class Encoder(nn.Module):
         self.grid = (grid, grid) if grid else (rows, columns)
         self.register_buffer("pool_rows", _pooling(rows, grid) if grid else None, persistent=False)
         self.register_buffer("pool_columns", _pooling(columns, grid) if grid else None, persistent=False)
+
+    def normalise(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Take other statistics (of pixel values 0 to 255, RGB) than the backbone's usual ones."""
+        self.mean.copy_(torch.tensor(mean))
+        self.scale.copy_(1 / torch.tensor(std))
 
     @property
     def places(self) -> int:

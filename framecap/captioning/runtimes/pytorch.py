@@ -53,8 +53,9 @@ class TorchRuntime:
         self.encoder = Encoder(card.encoder.name, card.preprocessing.size, card.encoder.grid).eval()
         self.decoder = AttentionDecoder(DecoderShape(**card.decoder.model_dump(exclude={"kind"}))).eval()
         _load(nn.ModuleDict({"encoder": self.encoder, "decoder": self.decoder}), bundle.path / WEIGHTS)
-        if self.encoder.mean.tolist() != list(card.preprocessing.mean) or self.encoder.grid != card.places:
-            raise BundleError(f"{bundle.path}: bundle.json states another normalisation or grid than its encoder has")
+        self.encoder.normalise(card.preprocessing.mean, card.preprocessing.std)
+        if self.encoder.grid != card.places:
+            raise BundleError(f"{bundle.path}: bundle.json states another grid than its encoder has")
         self.encoder.to(device)
         self.decoder.to(device)
         self.start, self.never_said = bundle.vocabulary.start, bundle.vocabulary.never_said
