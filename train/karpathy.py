@@ -10,6 +10,7 @@ from typing import Any
 
 from framecap.errors import ConfigError
 
+MAX_JSON_BYTES = 2 << 30
 SPLITS = {"train": "TRAIN", "restval": "TRAIN", "val": "VAL", "test": "TEST"}
 
 
@@ -26,6 +27,8 @@ class Photo:
 def read_karpathy(dataset: Path, images: Path) -> list[Photo]:
     """The photos of a Karpathy JSON below the folder `images`. Raises ConfigError, naming what is wrong."""
     try:
+        if dataset.stat().st_size > MAX_JSON_BYTES:
+            raise ConfigError(f"{dataset}: larger than {MAX_JSON_BYTES >> 30} GB: not Karpathy's JSON")
         document = json.loads(dataset.read_bytes())
         return [_photo(number, entry, images) for number, entry in enumerate(document["images"])]
     except OSError as error:

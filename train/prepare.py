@@ -23,6 +23,7 @@ import os
 import random
 import re
 import shutil
+import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -47,6 +48,7 @@ from train.picture_writer import PictureWriter, in_order
 SPLITS = ("TRAIN", "VAL", "TEST")
 MAX_WORDS = 100  # longer captions are left out, as in the seed
 MAX_PIXELS = 200_000_000
+MAX_BYTES = 256 << 20  # of a photo's file
 JPEG_QUALITY = 95
 JPEG_SHARE = 8  # a picture's JPEG is smaller than its pixels by this factor at least, nearly always
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
@@ -218,6 +220,9 @@ def free_bytes(folder: Path) -> int:
 def _load(recipe: Recipe, photo: Photo) -> bytes | str:
     """The picture as the worker would see it, as it is stored, or what is wrong with it."""
     try:
+        found = photo.path.stat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_BYTES:
+            return f"{photo.path}: not a file, or larger than {MAX_BYTES >> 20} MB"
         pixels = decode(photo.path.read_bytes(), Preprocessing(recipe.size), MAX_PIXELS).pixels
     except OSError as error:
         return f"{photo.path}: {error.strerror}"

@@ -65,7 +65,7 @@ def convert_encoder(old: OldCheckpoint, bgr: bool) -> Encoder:
     weights = {name.removeprefix("resnet."): value for name, value in old.encoder.items() if name.startswith("resnet.")}
     if len(weights) != len(old.encoder):
         raise ValueError("its encoder has other weights than those of `resnet`: not the tutorial's encoder")
-    encoder = Encoder(_encoder_name(weights), SIZE, old.grid)
+    encoder = Encoder(encoder_name(weights), SIZE, old.grid)
     if bgr:  # it saw blue by red's statistics, and the other way round
         weights["0.weight"] = weights["0.weight"].flip(1)
         encoder.normalise(IMAGENET_MEAN[::-1], IMAGENET_STD[::-1])
@@ -96,16 +96,21 @@ def _shape(weights: Mapping[str, Tensor]) -> DecoderShape:
     return DecoderShape(words=words, features=features, memory=None, embedding=embedding, hidden=hidden, attention=attention)
 
 
-def _encoder_name(weights: Mapping[str, Tensor]) -> str:
-    import torchvision
-
+def encoder_name(weights: Mapping[str, Tensor]) -> str:
+    """Which of ENCODERS has weights of these names and shapes. Raises ValueError when none has."""
     shapes = {name: value.shape for name, value in weights.items()}
     for name in ENCODERS:
-        with torch.device("meta"):
-            layers = nn.Sequential(*list(torchvision.models.get_model(name).children())[:-2])
-        if {key: value.shape for key, value in layers.state_dict().items()} == shapes:
+        if {key: value.shape for key, value in layers(name).state_dict().items()} == shapes:
             return name
     raise ValueError(f"its encoder is none of torchvision's {', '.join(ENCODERS)}")
+
+
+def layers(name: str) -> nn.Module:
+    """A network as the tutorial cuts it, without memory for its weights."""
+    import torchvision
+
+    with torch.device("meta"):
+        return nn.Sequential(*list(torchvision.models.get_model(name).children())[:-2])
 
 
 def _vocabulary(word_map: Path) -> Vocabulary:

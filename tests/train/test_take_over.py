@@ -22,7 +22,7 @@ from tests.train.old_models import DecoderWithAttention, Encoder
 from tests.train.test_old_checkpoints import LEGACY, ZIP, save
 from train.__main__ import main
 from train.old_checkpoints import OldCheckpoint, read_old_checkpoint
-from train.take_over import convert_decoder, convert_encoder
+from train.take_over import ENCODERS, convert_decoder, convert_encoder, encoder_name, layers
 
 WORDS = ("a", "the", "ball", "box", "is", "there", "on", "floor", *COLOURS)
 WORD_MAP = {word: number + 1 for number, word in enumerate(WORDS)}
@@ -199,6 +199,15 @@ def test_the_word_map_must_be_the_checkpoints(
     assert main(["import", str(checkpoint), "--wordmap", str(tmp_path / "no.json"), "--out", str(tmp_path / "b")]) == 2
     assert "name the WORDMAP_*.json with --wordmap" in capsys.readouterr().err
     assert not (tmp_path / "b").exists()
+
+
+def test_the_seeds_and_the_tutorials_encoders_are_told_apart_by_their_shapes() -> None:
+    shapes = {
+        name: frozenset((key, tuple(value.shape)) for key, value in layers(name).state_dict().items()) for name in ENCODERS
+    }
+    assert len(set(shapes.values())) == len(ENCODERS)
+    for name in ("resnext101_32x8d", "resnet101"):
+        assert encoder_name(layers(name).state_dict()) == name
 
 
 def test_other_architectures_are_said(original: dict[str, object], tmp_path: Path) -> None:
