@@ -29,6 +29,11 @@ class CameraSummary:
     frozen: int
     problem: FramecapError | None
 
+    @property
+    def lost(self) -> int:
+        """Frames that were wanted and that the store did not take."""
+        return self.dropped.get("store_unavailable", 0) + self.dropped.get("store_refused", 0)
+
 
 class Tally:
     """Counts for one camera, from several threads."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
@@ -12,9 +13,13 @@ from types import TracebackType
 from framecap.cli.parser import make_parser
 from framecap.errors import FramecapError, MissingError
 
+_OUTPUT_LOST = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # a store's errors are FramecapErrors
+_STANDARD_STREAMS = 3
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The `framecap` command; its exit code."""
+    _open_closed_streams()
     sys.excepthook = _show_masked
     threading.excepthook = lambda trouble: _show_masked(trouble.exc_type, trouble.exc_value, trouble.exc_traceback)
     options = make_parser().parse_args(arguments)
@@ -32,10 +37,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("framecap: interrupted", file=sys.stderr)
         return 1
-    except BrokenPipeError:  # whoever read our output has seen enough; there is nobody to flush the rest to
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.errno not in _OUTPUT_LOST:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # there is nobody to flush the rest to
+        if error.errno != errno.EPIPE:  # else whoever read our output has seen enough
+            print(f"framecap: cannot write the output: {error.strerror}", file=sys.stderr)
         return 1
     return exit_code
+
+
+def _open_closed_streams() -> None:
+    """Whoever started us may have closed them: what is opened next must not take their numbers."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) < _STANDARD_STREAMS:
+        pass
+    os.close(descriptor)
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")
 
 
 def _show_masked(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:

@@ -67,7 +67,7 @@ class Console:
     """Captions go to standard output; the progress bar, log lines and the summary to standard error.
 
     Whether text or JSON is written is decided for each of the two: `auto` is text on a terminal. A reader that has gone away
-    stops the showing, not the work.
+    or a full disk stops the showing, not the work.
     """
 
     def __init__(self, style: str) -> None:
@@ -127,7 +127,7 @@ class Console:
         self._write(_json({**line, **_without_none(asdict(summary))}), sys.stderr)
 
     def _write(self, text: str, stream: TextIO) -> None:
-        with _reader_may_be_gone():
+        with _showing_may_fail():
             tqdm.write(text, file=stream)
             stream.flush()
 
@@ -200,8 +200,8 @@ def _is_text(stream: TextIO, style: str) -> bool:
 
 
 @contextmanager
-def _reader_may_be_gone() -> Iterator[None]:
+def _showing_may_fail() -> Iterator[None]:
     try:
         yield
-    except (BrokenPipeError, ValueError):  # the pipe's reader has ended, or the stream is closed
+    except (OSError, ValueError):  # the pipe's reader has ended, the disk is full, or the stream is closed
         return

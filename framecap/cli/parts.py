@@ -10,6 +10,7 @@ from typing import Protocol
 
 from framecap.cli.console import Summary
 from framecap.config import Config, StoreConfig
+from framecap.errors import FramecapError
 from framecap.frames import sidecar_key
 from framecap.ingest.base import Backlog, Ingest
 from framecap.sidecar import Sidecar
@@ -25,7 +26,7 @@ class Flag(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """What came of capture: frames newly stored, stored before, dropped; the exit codes of what was wrong with sources."""
+    """What came of capture: frames newly stored, stored before, dropped; the exit codes of what was wrong."""
 
     captured: int
     already_there: int
@@ -63,6 +64,8 @@ def capture(config: Config, stop: Flag, on_frame: Callable[[str], None] | None =
 
     done = run_capture(config.capture, open_store(config.store), _Waitable(stop), on_frame)
     problems = tuple(problem.exit_code for problem in done.problems)
+    if any(camera.lost for camera in done.cameras):
+        problems += (FramecapError.exit_code,)
     return Captured(done.captured, done.already_there, done.dropped, problems)
 
 

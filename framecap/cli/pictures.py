@@ -103,11 +103,13 @@ def _read(path: Path, limit: int) -> bytes:
 def _print(answer: _Answer, as_json: bool) -> None:
     outcome = answer.outcome
     if as_json:
-        print(json.dumps({"file": answer.file, **_fields(outcome)}, ensure_ascii=False), flush=True)
+        # what is no file may be an address, with a password in it
+        file = mask(answer.file) if isinstance(outcome, Exception) else answer.file
+        print(json.dumps({"file": file, **_fields(outcome)}), flush=True)
     elif isinstance(outcome, Exception):
-        print(f"framecap: {printable(answer.file)}: {printable(mask(str(outcome)))}", file=sys.stderr, flush=True)
+        print(printable(mask(f"framecap: {answer.file}: {outcome}")), file=sys.stderr, flush=True)
     else:
-        print(f"{printable(answer.file)}: {outcome.text} ({outcome.confidence:.2f})", flush=True)
+        print(printable(f"{answer.file}: {outcome.text} ({outcome.confidence:.2f})"), flush=True)
 
 
 def _fields(outcome: Caption | Exception) -> dict[str, object]:

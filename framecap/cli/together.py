@@ -13,6 +13,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from types import FrameType
 
@@ -26,6 +27,7 @@ from framecap.worker.lifecycle import StopFlag, stop_on_signals
 
 logger = logging.getLogger(__name__)
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _SPAWN = multiprocessing.get_context("spawn")
 _GLANCE_SECONDS = 0.25  # how soon a signal is acted upon
 _END_SECONDS = 10.0  # for a child that has closed its pipe to be gone
@@ -57,13 +59,23 @@ class _Together:
         self._exit_code = 0  # of a child that failed
 
     def run(self) -> int:
-        with _stop_or_kill((self._capture, self._worker)) as flag:
+        with _stop_or_kill((self._capture, self._worker)) as flag, self._left_on_failure():
             self._worker.start()
             while self._worker.running or self._capture.running:
                 self._hear()
                 self._steer(flag.is_set())
         self._console.summary(parts.summary(self._config, self._captured, self._worked, self._example))
         return self._exit_code or parts.exit_code(self._captured, self._worked)
+
+    @contextmanager
+    def _left_on_failure(self) -> Iterator[None]:
+        """Children that nobody hears must end as if we had died, or the end of this process would wait for them for ever."""
+        try:
+            yield
+        except BaseException:
+            for child in (self._capture, self._worker):
+                child.pipe.close()
+            raise
 
     def _steer(self, stop: bool) -> None:
         """What the children are told depends on what is running and whether it is over for everybody."""
@@ -135,7 +147,8 @@ class _Child:
         return self.started and not self.over
 
     def start(self) -> None:
-        self._process.start()
+        with _signals_held():
+            self._process.start()
         self.started = True
         self._theirs.close()  # so that the pipe ends with the child
 
@@ -163,11 +176,21 @@ class _Child:
 
 
 @contextmanager
+def _signals_held() -> Iterator[None]:
+    """A child that is started in here gets its first signal when it can act on it (see `_child`), and so do we."""
+    resource_tracker.ensure_running()  # the process that multiprocessing starts beside ours, and lets signals through for
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+
+@contextmanager
 def _stop_or_kill(children: tuple[_Child, ...]) -> Iterator[StopFlag]:
     """As `stop_on_signals`, and the second signal takes the children along."""
     with stop_on_signals() as flag:
-        numbers = (signal.SIGTERM, signal.SIGINT)
-        handlers = {number: signal.getsignal(number) for number in numbers}
+        handlers = {number: signal.getsignal(number) for number in _SIGNALS}
 
         def on_signal(number: int, frame: FrameType | None) -> None:
             if flag.is_set():
@@ -176,7 +199,7 @@ def _stop_or_kill(children: tuple[_Child, ...]) -> Iterator[StopFlag]:
                 os._exit(_FORCED_EXIT_CODE)
             flag.set()
 
-        for number in numbers:
+        for number in _SIGNALS:
             signal.signal(number, on_signal)
         try:
             yield flag
@@ -207,6 +230,7 @@ def _child(body: _Body, pipe: Connection, config: Config, log_style: str) -> Non
     finish = StopFlag()
     with stop_on_signals() as stop:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which tells us
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         threading.Thread(target=_listen, args=(pipe, stop, finish), name="orders", daemon=True).start()
         try:
             body(config, teller, stop, finish)

@@ -120,6 +120,15 @@ def test_a_file_in_place_of_the_store(tmp_path: Path) -> None:
     assert "is a file: give a directory" in text
 
 
+def test_frames_that_the_store_refused_are_no_success(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "frames" / "clip").write_text("a file where the camera's folder belongs")
+    code, text = said("capture", clip, cwd=tmp_path)
+    assert code == 1
+    assert '"captured": 0' in text
+    assert '"dropped": 26' in text
+
+
 def test_an_unreachable_stream_is_said_and_tried_again_until_stopped(tmp_path: Path) -> None:
     with socket.socket() as closed:  # bound and not listening: nobody else gets the port, and nobody answers
         closed.bind(("127.0.0.1", 0))

@@ -64,6 +64,33 @@ def test_a_traceback_holds_no_password(how: str, tmp_path: Path) -> None:
     assert "Qz7Xv" not in done.stderr
 
 
+def test_closed_standard_streams_are_no_hindrance(clip: Path, tmp_path: Path) -> None:
+    arguments = [*command.COMMAND, "run", str(clip), "--every", "100", "--runtime", "null"]
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *arguments],
+        cwd=tmp_path,
+        env=command.environment(),
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert len(list(tmp_path.rglob("*.json"))) == 4
+
+
+def test_an_output_without_space_is_said(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*command.COMMAND, "check", "--runtime", "null"],
+            cwd=tmp_path,
+            env=command.environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, "framecap: cannot write the output: No space left on device\n")
+
+
 def raising(error: BaseException) -> object:
     def run(config: object) -> int:
         raise error

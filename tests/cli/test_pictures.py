@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
-from framecap.cli.pictures import PROMPT
+from framecap.captioning.caption import Caption
+from framecap.cli.pictures import PROMPT, _Answer, _print
 from tests import command
 
 
@@ -43,6 +44,26 @@ def test_json_is_one_object_a_line(pictures: Path) -> None:
     assert first == {"file": "a.jpg", "caption": "A picture.", "confidence": 1.0, "truncated": False, "alternatives": []}
     assert second["file"] == "page.jpg"
     assert second["error"]["kind"] == "undecodable"
+
+
+def test_what_is_no_file_is_shown_without_its_password(pictures: Path) -> None:
+    for arguments in (("caption",), ("caption", "--json")):
+        done = command.run(*arguments, "--runtime", "null", "http://admin:Qz7Xv@camera/a.jpg", cwd=pictures)
+        assert done.returncode == 1
+        assert "camera/a.jpg" in done.stdout + done.stderr
+        assert "Qz7Xv" not in done.stdout + done.stderr
+
+
+def test_a_name_that_is_no_text_is_shown_all_the_same(pictures: Path) -> None:
+    name = os.fsdecode(b"n\xff.jpg")
+    (pictures / "a.jpg").rename(pictures / name)
+    done = command.run("caption", "--json", "--runtime", "null", name, cwd=pictures, PYTHONIOENCODING="utf-8:strict")
+    assert json.loads(done.stdout)["file"] == name
+
+
+def test_a_caption_cannot_draw_on_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    _print(_Answer("a.jpg", Caption("A \x1b]0;dog\x07.", 0.5, (), ())), as_json=False)
+    assert capsys.readouterr().out == "a.jpg: A \\x1b]0;dog\\x07. (0.50)\n"
 
 
 def test_paths_come_from_a_pipe(pictures: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -131,6 +132,21 @@ def test_ctrl_c_on_a_terminal_reaches_all_processes_and_the_worker_still_drains(
     assert end["captured"] == len(list(tmp_path.rglob("*.jpg")))
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_processes_that_are_just_starting_ends_them_in_good_order(
+    clip: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    with command.start("run", clip, "--all", "--runtime", "null", cwd=tmp_path, new_session=True) as process:
+        deadline = time.monotonic() + 30
+        while not any("spawn_main" in " ".join(child.cmdline()) for child in psutil.Process(process.pid).children()):
+            assert time.monotonic() < deadline
+        os.killpg(process.pid, number)
+        _out, log = process.communicate(timeout=30)
+        assert process.returncode == 0, log
+    assert "Traceback" not in log
+    assert "died" not in log
+
+
 @pytest.mark.parametrize("which", ["worker", "capture"])
 def test_a_process_that_dies_is_noticed_and_said(endless: subprocess.Popen[str], which: str) -> None:
     worker, capture = children(endless)
@@ -166,6 +182,42 @@ def test_a_reader_that_has_seen_enough_does_not_stop_the_work(clip: Path, tmp_pa
     assert process.wait(30) == 0
     assert "BrokenPipe" not in log
     assert len(list(tmp_path.rglob("*.json"))) == 26
+
+
+@pytest.mark.faults(18)
+def test_an_output_without_space_does_not_stop_the_work(clip: Path, tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        arguments = [*command.COMMAND, "run", str(clip), "--runtime", "null"]
+        subprocess.run(arguments, cwd=tmp_path, env=command.environment(), stdout=full, stderr=full, timeout=60, check=False)
+    assert len(list(tmp_path.rglob("*.json"))) == 26
+
+
+BREAK = """
+import sys
+from framecap.cli import main
+from framecap.cli.console import Console
+def broken(self, said):
+    raise RuntimeError("a defect")
+Console.said = broken
+if __name__ == "__main__":
+    sys.exit(main(["run", sys.argv[1], "--runtime", "null"]))
+"""
+
+
+def test_a_parent_that_fails_does_not_wait_for_its_children_for_ever(clip: Path, tmp_path: Path) -> None:
+    script = tmp_path / "broken.py"
+    script.write_text(BREAK)
+    done = subprocess.run(
+        [sys.executable, script, clip],
+        cwd=tmp_path,
+        env=command.environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "a defect" in done.stderr
 
 
 def test_where_only_scans_find_frames_the_run_waits_for_a_scan(clip: Path, tmp_path: Path) -> None:
