@@ -136,6 +136,14 @@ def test_other_photos_or_another_size_start_anew(
     assert DataFolder(tmp_path).split("TRAIN").pictures(0, 40).shape == (36, 16, 16, 3)
 
 
+def test_a_second_run_that_is_killed_does_not_pass_for_the_first(source: tuple[Path, Path], tmp_path: Path) -> None:
+    """Its pictures would stand beside the captions of the first."""
+    prepare(RECIPE, *source, tmp_path)
+    assert killed(source, tmp_path, 60)
+    with pytest.raises(ConfigError, match="prepare was stopped here"):
+        DataFolder(tmp_path)
+
+
 def made(path: Path, *photos: int | str, plan: str = "x") -> PictureWriter:
     writer = PictureWriter(path, SHAPE, plan)
     with writer:
