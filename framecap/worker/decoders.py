@@ -11,6 +11,7 @@ import json
 import mmap
 import os
 import queue
+import signal
 import socket
 import subprocess
 import sys
@@ -39,6 +40,7 @@ from framecap.telemetry import mask
 
 _START_SECONDS = 60.0  # a busy machine may need long to import cv2
 _ENDING_SECONDS = 1.0
+_KILLED = (-signal.SIGKILL, -signal.SIGTERM)  # by somebody else (out of memory, the end of a service): another one may start
 _PICTURE_LENGTH_BYTES = 8
 _ANSWER_LENGTH_BYTES = 4
 _ERRORS: dict[str, type[DecodeError]] = {
@@ -165,6 +167,8 @@ class _Decoder:
         try:
             self._ready = "ready" in self._answer(time.monotonic() + _START_SECONDS)
         except (OSError, EOFError) as error:
+            if isinstance(error, EOFError) and self._process.wait(_ENDING_SECONDS) in _KILLED:
+                raise DecoderCrashed(f"the decoder process was killed while it started ({self._ending()})") from None
             raise MissingError(
                 f"the decoder process does not start ({self._last_words() or error}): "
                 "is framecap installed with opencv-python-headless? `framecap check` says"

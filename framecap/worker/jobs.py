@@ -91,3 +91,30 @@ class Hand:
         """Whether fewer than `count` jobs were in the hand within `timeout` seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: len(self._jobs) < count, timeout)
+
+
+class Room:
+    """How many bytes of pictures may be in memory; one picture may, whatever its size."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._taken = 0
+        self._open_to_all = False
+        self._changed = threading.Condition()
+
+    def take(self, size: int) -> None:
+        """Wait until there is room."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._open_to_all or not self._taken or self._taken + size <= self._limit)
+            self._taken += size
+
+    def give_back(self, size: int) -> None:
+        with self._changed:
+            self._taken -= size
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        """Nobody waits any more."""
+        with self._changed:
+            self._open_to_all = True
+            self._changed.notify_all()

@@ -27,6 +27,7 @@ from framecap.errors import (
     KeyRefused,
     MissingError,
     ModelError,
+    StoreError,
     StoreUnavailable,
     TruncatedFrame,
 )
@@ -36,7 +37,7 @@ from framecap.stores.base import Commit, Store
 from framecap.worker.batches import Batches
 from framecap.worker.captions import SteadyCaptioner
 from framecap.worker.decoders import DecoderPool, DecoderSettings
-from framecap.worker.jobs import Hand, Job
+from framecap.worker.jobs import Hand, Job, Room
 from framecap.worker.near_duplicates import NearDuplicates, Verdicts
 from framecap.worker.patience import Patience
 from framecap.worker.records import record
@@ -46,6 +47,7 @@ from framecap.worker.tally import Tally, WorkSummary
 logger = logging.getLogger(__name__)
 
 _READERS = 4  # a read from a mount waits for the network most of its time
+_UNDECODED_BYTES = 256 << 20  # of pictures that were read; the queue alone would let in worker.queue of worker.max_bytes
 _COMMITTERS = 8  # so does a commit, or for the disk
 _GLANCE_SECONDS = 0.25  # how often an idle worker looks whether it is to stop
 _RETRY_SECONDS = 0.5  # before the second try of a frame, twice as long before the third
@@ -92,6 +94,7 @@ class _Worker:
         self._captioner = SteadyCaptioner(captioner, config.batch_size)
         self._near_duplicates = NearDuplicates(config.near_duplicates) if config.near_duplicates.enabled else None
         self._hand = Hand()
+        self._room = Room(_UNDECODED_BYTES)
         self._patience = Patience()
         self._batches = Batches(config.batch_wait_ms / 1000, self._hand)
         self._reading = Stage("read", _READERS, self._read, self._went_wrong)
@@ -148,7 +151,12 @@ class _Worker:
     def _read(self, job: Job) -> None:
         started = time.monotonic()
         job.entry = self._store.stat(job.key)
-        job.data = self._store.read(job.key, self._config.max_bytes)
+        self._room.take(self._needed(job))
+        try:
+            job.data = self._store.read(job.key, self._config.max_bytes)
+        except BaseException:
+            self._room.give_back(self._needed(job))
+            raise
         job.sha256 = hashlib.sha256(job.data).hexdigest()
         job.position = frames.read_position(job.data)
         job.read_seconds = self._spent("read", started)
@@ -156,8 +164,11 @@ class _Worker:
 
     def _decode(self, job: Job) -> None:
         started = time.monotonic()
-        job.picture = self._decoders.decode(job.data)
-        job.data = b""
+        try:
+            job.picture = self._decoders.decode(job.data)
+        finally:
+            job.data = b""
+            self._room.give_back(self._needed(job))
         job.decode_seconds = self._spent("decode", started)
         job.decoded_at = time.monotonic()
         if self._near_duplicates:
@@ -165,6 +176,10 @@ class _Worker:
         else:
             self._batches.put(job)
         self._hand.reached_captioner(job)
+
+    def _needed(self, job: Job) -> int:
+        """Bytes that the picture takes between reading and decoding."""
+        return min(job.entry.size, self._config.max_bytes)
 
     def _caption_batches(self) -> None:
         while (batch := self._batches.take(self._captioner.limit)) is not None and not self._over:
@@ -251,7 +266,7 @@ class _Worker:
         """Its writer may be at it still: wait until the file has not changed for a while."""
         try:
             seconds = job.lease.settles_in()
-        except (FrameGone, StoreUnavailable) as trouble:
+        except StoreError as trouble:
             self._went_wrong(job, trouble)
             return
         if seconds > 0:
@@ -299,6 +314,7 @@ class _Worker:
 
     def _end(self, threads: list[threading.Thread]) -> None:
         self._over = True
+        self._room.end()
         for stage in (self._reading, self._decoding, self._committing):
             stage.end()
         self._batches.end()

@@ -234,6 +234,26 @@ def test_a_decoder_that_does_not_start_says_why() -> None:
         pool.close()
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_decoder_that_is_killed_while_it_starts_costs_one_try(tmp_path: Path, number: signal.Signals) -> None:
+    """Out of memory, or the end of a service: no sign that no decoder can start on this machine."""
+    first = tmp_path / "first"
+    die_once = f"""
+import os, pathlib
+first = pathlib.Path({str(first)!r})
+if not first.exists():
+    first.touch()
+    os.kill(os.getpid(), {int(number)})
+"""
+    pool = DecoderPool(DecoderSettings(SIZE, LIMIT, 30.0, (sys.executable, "-c", die_once + SCRIPTED)), 1)
+    try:
+        with pytest.raises(DecoderCrashed, match=f"killed while it started .signal {int(number)}"):
+            pool.decode(GOOD)
+        assert pool.decode(GOOD).width == 64
+    finally:
+        pool.close()
+
+
 def test_closing_ends_a_decode_that_hangs(tmp_path: Path) -> None:
     pool = DecoderPool(DecoderSettings(SIZE, LIMIT, 100.0, COMMAND), 1)
     errors: list[Exception] = []

@@ -19,7 +19,7 @@ from framecap.frames import FrameName, make_key
 from framecap.sidecar import Sidecar
 from framecap.stores.base import Commit, Entry, Store
 from framecap.worker import run
-from framecap.worker.decoders import DecoderSettings
+from framecap.worker.decoders import Decoded, DecoderPool, DecoderSettings
 from tests.worker.fakes import A_CAPTION, ScriptedCaptioner, check_oracle, fill, local_store, work
 from tests.worker.pictures import encoded, huge_png, quadrants, scene
 from tests.worker.test_decoders import COMMAND
@@ -327,6 +327,47 @@ class Troubled:
     def _fail(self, name: str, *_: object) -> object:
         self._failures[name] -= 1
         raise StoreUnavailable(f"{name}: no space left on device")
+
+
+def test_pictures_that_wait_for_a_decoder_take_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "_UNDECODED_BYTES", 2 * len(GOOD))
+    fill(tmp_path, {f"a/{n}.jpg": GOOD for n in range(20)} | {f"a/broken-{n}.jpg": b"<html>" * 10 for n in range(3)})
+    store = local_store(tmp_path)
+    waiting: list[int] = [0]
+
+    class Reading(Troubled):
+        def read(self, key: str, limit: int) -> bytes:
+            waiting.append(waiting[-1] + 1)
+            return store.read(key, limit)
+
+    class Decoding(DecoderPool):
+        def decode(self, data: bytes) -> Decoded:
+            time.sleep(0.02)
+            waiting.append(waiting[-1] - 1)
+            return super().decode(data)
+
+    monkeypatch.setattr(run, "DecoderPool", Decoding)
+    done = work(Reading(store, {"read": 0}))  # type: ignore[arg-type]
+    check_oracle(tmp_path, done.committed)
+    assert max(waiting) <= 2 + 3, "two that are whole, and those that hardly count"
+
+
+def test_a_folder_that_is_another_thing_by_now_costs_its_frames_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path, {"a/1.jpg": GOOD[:-2], "a/2.jpg": GOOD[:-3], "b/1.jpg": GOOD})
+    store = local_store(tmp_path)
+
+    class Decoding(DecoderPool):
+        def decode(self, data: bytes) -> Decoded:
+            if (tmp_path / "a").is_dir():
+                (tmp_path / "a").rename(tmp_path / ".away")
+                (tmp_path / "a").write_text("a file")
+            return super().decode(data)
+
+    monkeypatch.setattr(run, "DecoderPool", Decoding)
+    done = work(store, config=ONE_DECODER)
+    assert [made.frame.key for made in done.committed] == ["b/1.jpg"]
 
 
 @pytest.mark.faults(18)
