@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from framecap.errors import ConfigError
@@ -24,8 +24,10 @@ from framecap.telemetry import mask, mask_all
 ENVIRONMENT_PREFIX = "FRAMECAP__"
 MAX_CONFIG_BYTES = 1 << 20
 
-Seconds = Annotated[float, Field(ge=0)]
-PositiveSeconds = Annotated[float, Field(gt=0)]
+MAX_SHOWN = 200  # characters of a wrong value
+
+Seconds = Annotated[float, Field(ge=0, le=1_000_000_000)]
+PositiveSeconds = Annotated[float, Field(gt=0, le=1_000_000)]  # the system's waits take no more milliseconds than 2 ** 31
 
 
 def _whole_number_as_text(value: object) -> object:
@@ -43,11 +45,19 @@ def _iso_time(value: object) -> object:
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime.combine(value, time())
     if isinstance(value, datetime):
+        if not 1000 <= value.year <= 9000:
+            raise ValueError("a year from 1000 to 9000 is expected")  # a key has room for four digits
         return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat()
     return value
 
 
-Text = Annotated[str, BeforeValidator(_whole_number_as_text), Field(min_length=1)]
+def _without_zero(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("a zero character is in no name")
+    return value
+
+
+Text = Annotated[str, BeforeValidator(_whole_number_as_text), Field(min_length=1), AfterValidator(_without_zero)]
 IsoTime = Annotated[str, BeforeValidator(_iso_time)]
 
 
@@ -132,7 +142,7 @@ class WorkerConfig(_Section):
 
     decoders: int = Field(0, ge=0, le=64, description="decoder processes; 0: as many as cores")
     decode_timeout_seconds: PositiveSeconds = 10.0
-    max_pixels: int = Field(100_000_000, ge=1, description="larger pictures are refused from their header")
+    max_pixels: int = Field(100_000_000, ge=1, le=1 << 40, description="larger pictures are refused from their header")
     max_bytes: int = Field(100_000_000, ge=1, description="larger files are refused")
     batch_size: int = Field(16, ge=1, le=1024)
     batch_wait_ms: float = Field(20.0, ge=0, le=10_000, description="how long a batch waits for more frames")
@@ -382,5 +392,12 @@ def _explain_one(problem: ErrorDetails) -> str:
     place = ".".join(str(part) for part in problem["loc"]) or "configuration"
     expected = _EXPECTED.get(problem["type"], problem["msg"].removeprefix("Value error, "))
     got = problem.get("input")
-    shown = f", got {got!r}" if problem["type"] != "missing" and isinstance(got, (str, int, float)) else ""
+    shown = f", got {_shown(got)}" if problem["type"] != "missing" and isinstance(got, (str, int, float)) else ""
     return f"{place}: {expected}{shown}"
+
+
+def _shown(value: str | float) -> str:
+    if isinstance(value, int) and value.bit_length() > MAX_SHOWN:
+        return "a number of many digits"
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."

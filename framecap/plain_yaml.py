@@ -41,6 +41,11 @@ _PlainLoader.yaml_implicit_resolvers = {
 }
 _PlainLoader.add_implicit_resolver(_BOOL, re.compile(r"true|True|TRUE|false|False|FALSE"), list("tTfF"))
 
+# And `1e-3` is a number, though it has no point.
+_PlainLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+"), list("-+.0123456789")
+)
+
 
 def parse_value(text: str | bytes, where: str) -> Any:
     """A value as config.yaml would read it. Raises ConfigError, naming `where`."""

@@ -135,6 +135,11 @@ def test_on_and_off_are_words_and_true_and_false_are_not(tmp_path: Path) -> None
         load("captioning: {full_stop: no}", tmp_path)
 
 
+@pytest.mark.parametrize(("written", "read"), [("1e-3", 1e-3), ("1e3", 1000.0), ("2.5E+1", 25.0), (".5e1", 5.0)])
+def test_a_number_may_have_an_exponent(written: str, read: float, tmp_path: Path) -> None:
+    assert load(f"ingest: {{settle_seconds: {written}}}", tmp_path).ingest.settle_seconds == read
+
+
 @pytest.mark.parametrize("path", LEAVES)
 def test_every_choice_can_be_written_as_it_is_shown(path: tuple[str, ...], tmp_path: Path) -> None:
     section: Any = Config
@@ -178,6 +183,18 @@ def test_every_choice_can_be_written_as_it_is_shown(path: tuple[str, ...], tmp_p
         ),
         ("capture: {start_time: soon}", "an ISO 8601 time is expected"),
         ("capture: {start_time: 2026-02-30}", "a date or number in it does not exist"),
+        ("capture: {start_time: '0001-01-01T00:00:00+05:00'}", "a year from 1000 to 9000 is expected"),
+        ("capture: {start_time: 9999-12-31}", "a year from 1000 to 9000 is expected"),
+        ('store: {frames: "a\\0b"}', "store.frames: a zero character is in no name"),
+        ('captioning: {bundle: "\\0"}', "captioning.bundle: a zero character is in no name"),
+        ("ingest: {scan_seconds: 1e12}", "ingest.scan_seconds: Input should be less than or equal to 1000000, got"),
+        ("ingest: {look_back_seconds: 1e300}", "ingest.look_back_seconds: Input should be less than or equal to 1000000000"),
+        ("worker: {max_pixels: 99999999999999999999}", "worker.max_pixels: Input should be less than or equal to"),
+        (
+            f"captioning: {{beam: 0x{'f' * 20_000}}}",
+            "captioning.beam: Input should be less than or equal to 32, got a number of",
+        ),
+        (f"store: {{frames: {{}}, sidecars: 3}}\nlog: {{level: {'x' * 9000}}}", "xxx..."),
         ("captioning: {beam: 0}", "captioning.beam: Input should be greater than or equal to 1, got 0"),
         ("captioning: {length_penalty: .nan}", "captioning.length_penalty"),
         ("worker: {grace_seconds: .inf}", "worker.grace_seconds"),

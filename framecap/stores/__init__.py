@@ -41,13 +41,15 @@ def _open_tree(address: str, setting: str) -> Tree:
             f"{setting}: {mask(address)!r}: this version reads and writes directories only: mount the bucket "
             "(s3fs, mountpoint-s3) and give the mount point"
         )
-    path = Path(address).expanduser()
     try:
+        path = Path(address).expanduser()
         path.mkdir(parents=True, exist_ok=True)
         root = path.resolve(strict=True)
         return (MountedTree if file_system_of(root).remote else LocalTree)(root)
     except FileExistsError:
         raise ConfigError(f"{setting}: {mask(address)!r} is a file: give a directory") from None
+    except RuntimeError:
+        raise ConfigError(f"{setting}: {mask(address)!r}: there is no such user's home: write the directory out") from None
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise ConfigError(

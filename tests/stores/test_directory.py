@@ -37,6 +37,7 @@ def test_a_relative_directory_and_one_behind_a_link(tmp_path: Path, monkeypatch:
         ("s3://bucket/frames", "mount the bucket"),
         ("https://user:secret@host/bucket", "mount the bucket"),
         ("FILE", "is a file"),
+        ("~nobody-has-this-name/frames", "no such user's home"),
         ("FILE/below", "cannot be opened or created"),
         ("/proc/frames", "a directory that this user can write"),
     ],
