@@ -33,7 +33,8 @@ def run(arguments: list[str]) -> bool:
             sys.stdout.flush()
             os._exit(status)
         children.append(child)
-    return not any([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])
+    ended = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    return ended == [0, 0]
 
 
 if __name__ == "__main__":
