@@ -204,11 +204,9 @@ def test_without_karpathy_the_command_says_what_to_do(tmp_path: Path, capsys: py
 def test_jpegs_take_a_tenth_of_the_room_and_read_alike(source: tuple[Path, Path], folder: Path, tmp_path: Path) -> None:
     prepare(Recipe(dataset="tiny", size=64, minimum_word_frequency=3, store="jpeg"), *source, tmp_path)
     pixels, jpegs = (DataFolder(place).split("TRAIN") for place in (folder, tmp_path))
-    assert (
-        jpegs.images.stat().st_size < pixels.images.stat().st_size / 3
-    )  # noise, which the pictures are full of, costs most
+    assert jpegs.images.stat().st_size < pixels.images.stat().st_size / 9
     a, b = (split.pictures(0, 36).astype(int) for split in (pixels, jpegs))
-    assert abs(a - b).mean() < 3
+    assert abs(a - b).mean() < 6  # of noise, which the pictures are full of
     np.testing.assert_array_equal(pixels.captions, jpegs.captions)
 
 
@@ -245,7 +243,7 @@ def with_limit(limit: int, karpathy: Path, images: Path, out: Path, store: str) 
     os._exit(main(["prepare", *map(str, arguments + more)]))
 
 
-@pytest.mark.parametrize(("limit", "store"), [(100_000, "pixels"), (70_000, "jpeg"), (2000, "jpeg")])
+@pytest.mark.parametrize(("limit", "store"), [(100_000, "pixels"), (50_000, "jpeg"), (2000, "jpeg")])
 def test_a_disk_full_in_mid_write_leaves_nothing_torn(
     source: tuple[Path, Path], folder: Path, tmp_path: Path, limit: int, store: str
 ) -> None:
