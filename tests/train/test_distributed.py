@@ -19,6 +19,7 @@ from train.distributed import one_process
 ROOT = Path(__file__).parents[2]
 
 
+SETTINGS = ("--batch-size", 45, "--learning-rate", 0.01, "--clip-norm", 0.2)  # which clips some steps: Adam hides a scale
 ALONE = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "CUDA_VISIBLE_DEVICES": ""}
 
 
@@ -47,8 +48,7 @@ def same_training(together: Path, alone: Path) -> None:
 
 def test_torchrun_trains_as_one_process_does(folder: DataFolder, tmp_path: Path) -> None:
     """Encoder and decoder, from pictures. Only one process writes and speaks. Dropout is 0: each would draw its own."""
-    tuned = ("--batch-size", 45, "--learning-rate", 0.01, "--fine-tune", "last", "--crop", 0.8)
-    flags = ("fit", "--data", folder.path, "--random-encoder", *FLAGS, *tuned)
+    flags = ("fit", "--data", folder.path, "--random-encoder", *FLAGS, *SETTINGS, "--fine-tune", "last", "--crop", 0.8)
     where = ("--nnodes", 1, "--nproc-per-node", 2, "--master-addr", "127.0.0.1", "--master-port", free_port())
     together, alone = tmp_path / "together", tmp_path / "alone"
     said = started("-m", "torch.distributed.run", *where, "-m", "train", *flags, "--out", together)
@@ -62,7 +62,7 @@ def test_torchrun_trains_as_one_process_does(folder: DataFolder, tmp_path: Path)
 def test_two_processes_share_cached_features_and_rewards(folder: DataFolder, tmp_path: Path) -> None:
     """Samples differ between processes, so of reinforce there is only the end to compare: both must come to it."""
     together, alone = tmp_path / "together", tmp_path / "alone"
-    flags = ("fit", "--data", folder.path, "--random-encoder", *FLAGS, "--batch-size", 45, "--learning-rate", 0.01)
+    flags = ("fit", "--data", folder.path, "--random-encoder", *FLAGS, *SETTINGS)
     reward = ("reinforce", "--from", together / "best", "--data", folder.path, "--batch-size", 45, "--amp", "fp32")
     more = ("--epochs", 1, "--samples", 3)
     commands = [[str(part) for part in command] for command in ((*flags, "--out", together), (*reward, *more))]
