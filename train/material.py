@@ -151,6 +151,7 @@ class Epoch(Dataset[Batch]):
 
     def batches(self, start: int, workers: int, device: torch.device) -> Iterator[Batch]:
         """The steps from `start` on; pictures are read and changed by `workers` processes, features by this one."""
+        _one_thread(0)  # before the fork: a worker that inherits OpenCV's threads, which do not live on in it, hangs
         loader = DataLoader(
             self,
             batch_size=None,
@@ -201,5 +202,5 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _one_thread(_: int) -> None:
-    """OpenCV's thread pool would be a fork's broken one; the workers are the parallelism."""
+    """For OpenCV: the workers are the parallelism."""
     cv2.setNumThreads(1)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pickle
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -51,6 +53,19 @@ def test_workers_and_processes_change_nothing(photos: Photos) -> None:
     assert shown(photos, rank=0, count=2) | shown(photos, rank=1, count=2) == expected
     pickled = pickle.loads(pickle.dumps(Epoch(photos, PICTURES, 0, HERE)))  # as a spawned worker gets it
     assert torch.equal(pickled[1].seen, Epoch(photos, PICTURES, 0, HERE)[1].seen)
+
+
+@pytest.mark.timeout(60)
+def test_workers_do_not_inherit_opencvs_threads(photos: Photos) -> None:
+    """A process that has used them, as prepare does, once forked workers that hung before their first picture."""
+    before = cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(4)
+        cv2.resize(np.zeros((4000, 4000, 3), np.uint8), (1000, 1000), interpolation=cv2.INTER_AREA)
+        time.sleep(0.5)  # until its threads wait for work: nothing tells when
+        assert len(list(Epoch(photos, PICTURES, 0, HERE).batches(0, 1, HERE.device))) > 0
+    finally:
+        cv2.setNumThreads(before)
 
 
 def test_a_step_knows_the_words_of_all_processes(photos: Photos) -> None:
