@@ -7,8 +7,10 @@ Both runtimes read the same numbers. Nothing in it can run code.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -102,7 +104,7 @@ def open_bundle(name: str) -> Bundle:
     for part, expected in card.files.items():
         if file_hash(path / part) != expected:
             raise BundleError(f"{path}/{part}: not the file that bundle.json names: copy or export the whole bundle again")
-    vocabulary = Vocabulary.from_json((path / VOCABULARY).read_bytes())
+    vocabulary = Vocabulary.from_json(_read_json(path / VOCABULARY))
     if len(vocabulary) != card.decoder.words:
         raise BundleError(
             f"{path}: the vocabulary has {len(vocabulary)} words, the decoder {card.decoder.words}: they are of two models"
@@ -113,18 +115,30 @@ def open_bundle(name: str) -> Bundle:
 def file_hash(path: Path) -> str:
     """SHA-256 of a part. Raises BundleError when it is missing."""
     try:
+        _need_file(path)
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise BundleError(f"{path}: {error.strerror}: the bundle is not whole, copy or export it again") from None
 
 
+def _need_file(path: Path) -> None:
+    """Raises an OSError unless it is a regular file: nothing else is opened, which may take for ever."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "no regular file")
+
+
+def _read_json(path: Path) -> bytes:
+    _need_file(path)
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise BundleError(f"{path}: too large: more than {MAX_JSON_BYTES} bytes")
+    return path.read_bytes()
+
+
 def _read_card(path: Path) -> BundleCard:
     file = path / "bundle.json"
     try:
-        if file.stat().st_size > MAX_JSON_BYTES:
-            raise BundleError(f"{file}: too large for a bundle.json")
-        return BundleCard.model_validate_json(file.read_bytes())
+        return BundleCard.model_validate_json(_read_json(file))
     except OSError as error:
         raise BundleError(
             f"{path}: no model bundle here ({file.name}: {error.strerror}): name a bundle's folder with --bundle, or leave "

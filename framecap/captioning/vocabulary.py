@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from framecap.errors import BundleError
 
 PAD, START, END, UNKNOWN = "<pad>", "<start>", "<end>", "<unk>"
 MAX_WORDS = 1_000_000
+_UNPRINTABLE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\ud800-\\udfff]")
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,9 @@ class Vocabulary:
             raise BundleError(f"vocabulary: the special tokens {', '.join(missing)} are missing")
         if len(set(self.words)) != len(self.words):
             raise BundleError("vocabulary: a word stands in it twice")
+        unsaid = next((word for word in self.words if _UNPRINTABLE.search(word)), None)
+        if unsaid is not None:
+            raise BundleError(f"vocabulary: {unsaid[:100]!a} holds control characters or surrogates: no caption may")
         object.__setattr__(self, "_numbers", {word: number for number, word in enumerate(self.words)})
 
     def __len__(self) -> int:
@@ -79,6 +84,8 @@ class Vocabulary:
             word_map = json.loads(text)
         except ValueError as error:
             raise BundleError(f"word map: not JSON: {error}") from None
+        except RecursionError:
+            raise BundleError("word map: nested too deeply") from None
         if not isinstance(word_map, dict):
             raise BundleError("word map: a JSON object from words to numbers is expected")
         return cls.from_word_map(word_map)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
 from framecap.captioning.bundle import PARTS, open_bundle
+from framecap.captioning.load import load_captioner
+from framecap.config import CaptioningConfig
 from framecap.errors import BundleError
 
 
@@ -69,6 +73,72 @@ def test_a_vocabulary_of_another_model_is_refused(copy: Path) -> None:
     rewrite(copy, decoder={**card["decoder"], "words": card["decoder"]["words"] + 1})
     with pytest.raises(BundleError, match="of two models"):
         open_bundle(str(copy))
+
+
+SPECIAL = b'{"<pad>": 0, "<start>": 1, "<end>": 2, "<unk>": 3, '
+
+
+def seal(bundle: Path, part: str, content: bytes) -> None:
+    """Another part, with its own hash in bundle.json."""
+    (bundle / part).write_bytes(content)
+    card = json.loads((bundle / "bundle.json").read_text())
+    rewrite(bundle, files={**card["files"], part: hashlib.sha256(content).hexdigest()})
+
+
+@pytest.mark.faults(31)
+@pytest.mark.parametrize(
+    ("vocabulary", "said"),
+    [
+        (b"[" * 100_000, "nested too deeply"),
+        (b"\xff", "not JSON"),
+        (SPECIAL + b'"\\u001b]0;dog\\u0007": 4}', "control characters"),
+        (SPECIAL + b'"\\u009b31m": 4}', "control characters"),
+        (SPECIAL + b'"\\ud800": 4}', "surrogates"),
+    ],
+)
+def test_a_vocabulary_that_cannot_be_said_is_refused(copy: Path, vocabulary: bytes, said: str) -> None:
+    seal(copy, "vocabulary.json", vocabulary)
+    with pytest.raises(BundleError, match=said):
+        open_bundle(str(copy))
+
+
+def test_a_vocabulary_that_is_too_large_is_not_read(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("framecap.captioning.bundle.MAX_JSON_BYTES", (copy / "bundle.json").stat().st_size)
+    seal(copy, "vocabulary.json", b" " * 100_000)
+    with pytest.raises(BundleError, match=r"vocabulary.json: too large"):
+        open_bundle(str(copy))
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("part", [*PARTS, "bundle.json"])
+def test_a_part_that_is_no_file_is_not_waited_for(copy: Path, part: str) -> None:
+    (copy / part).unlink()
+    os.mkfifo(copy / part)
+    with pytest.raises(BundleError, match="no regular file"):
+        open_bundle(str(copy))
+
+
+@pytest.mark.faults(31)
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"preprocessing": {"size": 32, "mean": [0, 0, 0], "std": [1, 1, 1]}}, "graphs do not fit"),
+        ({"places": [3, 4]}, "another grid"),
+    ],
+)
+def test_a_card_of_another_model_is_refused_before_any_frame(copy: Path, changes: dict[str, object], said: str) -> None:
+    rewrite(copy, **changes)
+    with pytest.raises(BundleError, match=said):
+        load_captioner(CaptioningConfig(bundle=str(copy), runtime="onnx"))
+
+
+@pytest.mark.faults(31)
+def test_graphs_in_each_others_place_are_refused_before_any_frame(copy: Path) -> None:
+    encoder, decoder = ((copy / part).read_bytes() for part in ("encoder.onnx", "decoder.onnx"))
+    seal(copy, "encoder.onnx", decoder)
+    seal(copy, "decoder.onnx", encoder)
+    with pytest.raises(BundleError, match="graphs do not fit"):
+        load_captioner(CaptioningConfig(bundle=str(copy), runtime="onnx"))
 
 
 def test_no_bundle_says_where_bundles_come_from(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from framecap.captioning.vocabulary import END, PAD, START, UNKNOWN, Vocabulary,
 from framecap.errors import BundleError
 
 SPECIAL = (PAD, START, END, UNKNOWN)
-WORDS = st.lists(st.text(min_size=1).filter(lambda word: word not in SPECIAL), unique=True)
+LETTERS = st.characters(exclude_categories=["Cc", "Cs"])
+WORDS = st.lists(st.text(LETTERS, min_size=1).filter(lambda word: word not in SPECIAL), unique=True)
 
 
 @given(WORDS)

@@ -35,6 +35,20 @@ class OnnxRuntime:
             raise BundleError(f"{bundle.path}: ONNX Runtime cannot load it: {_first_line(error)}") from None
         self.start = bundle.vocabulary.start
         self.words = len(bundle.vocabulary)
+        self._try(bundle)
+
+    def _try(self, bundle: Bundle) -> None:
+        """Go one step with a grey picture: graphs of another model would fail every frame, one after the other."""
+        size, (rows, columns) = bundle.card.preprocessing.size, bundle.card.places
+        try:
+            decoder = self.look(np.full((1, size, size, 3), 127, np.uint8))
+            _, numbers, attention = decoder.step(None, None, self.words)
+        except DeviceMemoryError:
+            raise
+        except Exception as error:
+            raise BundleError(f"{bundle.path}: its graphs do not fit it or each other: {_first_line(error)}") from None
+        if attention.shape != (1, 1, rows * columns) or not np.array_equal(np.sort(numbers, axis=None), range(self.words)):
+            raise BundleError(f"{bundle.path}: its graphs are of another grid or vocabulary: copy or export it again")
 
     def look(self, images: Images) -> OnnxDecoder:
         """Everything that is done once a frame."""
