@@ -21,6 +21,7 @@ from framecap.capture.writer import CapturedFrame
 from framecap.config import CaptureConfig
 from framecap.errors import SourceError, SourceRefused, SourceStalled, SourceUnreachable
 from framecap.frames import FrameName, embed_position
+from framecap.telemetry import mask
 
 STARTUP_SECONDS = 60.0  # for a new process to load OpenCV, on a machine that is busy
 MAX_FRUITLESS = 3  # readers in a row that die of a recording at the same place
@@ -103,10 +104,22 @@ class Camera:
     def _resume(self, failure: SourceError, progress: bool) -> float | None:
         """A recording goes on where its reader died; one that kills its readers at the same place is given up."""
         self._fruitless = 0 if progress else self._fruitless + 1
+        if self._fruitless >= MAX_FRUITLESS and self._opened_at is not None and self._plan.source.pictures:
+            return self._pass_over(failure)
         if self._fruitless >= MAX_FRUITLESS:
             log.error("%s: given up after %d tries at the same place", failure, MAX_FRUITLESS)
             return None
         log.warning("%s: reading goes on after frame %d", failure, self._last_index)
+        return 0.0
+
+    def _pass_over(self, failure: SourceError) -> float:
+        """A picture that kills its readers must not take those after it along."""
+        step = self._plan.sampling.every or 1
+        self._last_index = (self._last_index // step + 1) * step
+        self._fruitless = 0
+        picture = self._plan.source.pictures[min(self._last_index, len(self._plan.source.pictures) - 1)]
+        log.error("%s: picture %r is left out after %d tries", failure, mask(picture), MAX_FRUITLESS)
+        self._drop("undecodable", 1)
         return 0.0
 
     def _reconnect(self, failure: SourceError) -> float:
@@ -179,7 +192,8 @@ class Camera:
                     patience = self._config.stall_seconds
                 case Picture():
                     self._take(message)
-                case Dropped(reason=reason, count=count):
+                case Dropped(reason=reason, count=count, index=index):
+                    self._last_index = max(self._last_index, index)
                     self._drop(reason, count)
                 case Note(text=text):
                     self._say_once(f"camera {self._plan.name}: {self._plan.source.shown}: {text}")

@@ -37,6 +37,7 @@ class Grabber(Protocol):
     recorded: bool
     slack: float  # seconds, for the Sampler
     note: str  # what the user should know by now, or nothing
+    pixels: float  # of each picture, as far as it states them
 
     def grab(self) -> Moment | None:
         """Step to the next frame; None after the last one."""
@@ -57,6 +58,7 @@ class Pictures:
     recorded = True
     slack = 0.0
     note = ""
+    pixels = 0.0
 
     def __init__(self, paths: tuple[str, ...]) -> None:
         self._paths = iter(paths)
@@ -95,6 +97,7 @@ class Recording:
 
     def __init__(self, capture: Any) -> None:
         self._capture = capture
+        self.pixels = _pixels(capture)
         fps = capture.get(cv2.CAP_PROP_FPS)
         self._clock = StreamClock(fps)
         frames = capture.get(cv2.CAP_PROP_FRAME_COUNT)
@@ -135,6 +138,7 @@ class Live:
 
     def __init__(self, capture: Any, fps: float | None) -> None:
         self._capture = capture
+        self.pixels = _pixels(capture)
         self._period = 1 / usual_rate(capture.get(cv2.CAP_PROP_FPS))
         self._fresh = False
         # Half a cell: frames of a network come early and late, and none should count for its neighbour's cell.
@@ -161,6 +165,10 @@ class Live:
                 return stale
             before = now
         return MAX_STALE
+
+
+def _pixels(capture: Any) -> float:
+    return float(capture.get(cv2.CAP_PROP_FRAME_WIDTH) * capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
 
 
 def _retrieve(capture: Any) -> Image | None:

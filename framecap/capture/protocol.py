@@ -72,10 +72,11 @@ class Alive:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """Pictures that the reader itself gave up: `undecodable`, or `stale` ones that had waited in a buffer."""
+    """Pictures that the reader itself gave up: `undecodable` (one, with its index), or `stale` (had waited in a buffer)."""
 
     reason: str
     count: int
+    index: int = -1
 
 
 @dataclass(frozen=True, slots=True)

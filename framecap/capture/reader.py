@@ -37,14 +37,22 @@ BLOCKED_SECONDS = 0.5  # so long without anyone reading our pipe, and what a liv
 MAX_CHATTER_BYTES = 1 << 20
 MAX_PIXELS = 100_000_000
 
-# FFmpeg opens what a file or stream tells it to: a playlist named .mp4 must not reach other files or the network.
-_FILE_OPTIONS = "protocol_whitelist;file"
+# FFmpeg opens what a file or stream tells it to: a playlist named .mp4 must not reach other files or the network. So a file
+# must hold its pictures itself: these are the names of such formats, and hls, concat, dash and sdp are not among them.
+_FILE_FORMATS = (
+    "mov,mp4,matroska,webm,avi,mpegts,mpegtsraw,mpeg,mpegvideo,m4v,h261,h263,h264,hevc,vvc,av1,obu,ivf,evc,avs,avs2,avs3,"
+    "cavsvideo,dirac,dnxhd,vc1,vc1test,flv,live_flv,kux,asf,asf_o,ogg,nut,mxf,gxf,lxf,gif,apng,mjpeg,mjpeg_2000,mpjpeg,smjpeg,"
+    "ingenient,ipmovie,yuv4mpegpipe,dv,dhav,rm,nsv,wtv,pva,ty,ivr,nuv,swf,flic,4xm,smk,bink,roq,cine,mlv,r3d,jpegxl_anim,"
+    "bmp_pipe,gif_pipe,j2k_pipe,jpeg_pipe,jpegls_pipe,jpegxl_pipe,png_pipe,ppm_pipe,tiff_pipe,webp_pipe"
+)
+_FILE_OPTIONS = f"protocol_whitelist;file|format_whitelist;{_FILE_FORMATS}"
 _STREAM_OPTIONS = (
     "rtsp_transport;tcp|protocol_whitelist;rtsp,rtsps,rtp,srtp,rtmp,rtmps,http,https,httpproxy,hls,crypto,tcp,udp,tls"
 )
 
 # What FFmpeg says, and what that means. Nothing else of its chatter is passed on: it holds addresses.
 _STATUS = re.compile(r"(?:failed:|HTTP error|returned) (?P<status>[45]\d\d)\b")
+_NOT_LISTED = "Format not on whitelist"
 _REFUSALS = {"401": "401 Unauthorized", "403": "403 Forbidden"}
 _FAILURES = re.compile(
     r"Connection refused|No route to host|Network is unreachable|Connection reset by peer|Connection timed out"
@@ -103,6 +111,8 @@ def _read(request: Request, pipe: Pipe) -> Ended:
     if grabber is None:
         reason, text = _why()
         return Ended("unreadable" if request.kind == "video" else reason, text)
+    if grabber.pixels > MAX_PIXELS:  # each would take gigabytes, and no worker would take it
+        return Ended("unreadable", f"its pictures have more than {MAX_PIXELS} pixels")
     pipe.send(Opened(grabber.recorded))
     _copy(request, grabber, pipe)
     if grabber.note:
@@ -129,7 +139,7 @@ def _copy(request: Request, grabber: Grabber, pipe: Pipe) -> None:
         if sampler.keeps(index, moment.seconds) and index > request.skip:
             image = grabber.picture()
             jpeg = None if image is None else encode_jpeg(image, request.jpeg_quality, request.max_size)
-            pipe.send(Dropped("undecodable", 1) if jpeg is None else Picture(index, moment.at, jpeg))
+            pipe.send(Dropped("undecodable", 1, index) if jpeg is None else Picture(index, moment.at, jpeg))
             if pipe.blocked > BLOCKED_SECONDS:
                 _drain(grabber, pipe)
         index += 1
@@ -144,6 +154,8 @@ def _drain(grabber: Grabber, pipe: Pipe) -> None:
 def _why() -> tuple[EndReason, str]:
     """What FFmpeg's last words say about a source that does not open or goes away."""
     chatter = os.pread(2, MAX_CHATTER_BYTES, max(0, os.fstat(2).st_size - MAX_CHATTER_BYTES)).decode(errors="replace")
+    if _NOT_LISTED in chatter:
+        return "unreadable", "a playlist, or a format that is not known: name the video itself"
     statuses = _STATUS.findall(chatter)
     if statuses:
         status = statuses[-1]

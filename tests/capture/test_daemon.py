@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import socket
 import subprocess
 import threading
@@ -219,6 +220,33 @@ def test_a_file_cannot_make_the_reader_reach_the_network(tmp_path: Path, store: 
         with pytest.raises(BlockingIOError):
             server.accept()
     assert (summary.captured, len(summary.problems)) == (0, 1)
+
+
+@pytest.mark.parametrize("name", ["list.mp4", "list.ffconcat", "list.m3u8"])
+def test_a_file_cannot_make_the_reader_read_other_files(tmp_path: Path, store: MemoryStore, name: str) -> None:
+    make_video(tmp_path / "private.avi", 10)
+    shutil.copy(tmp_path / "private.avi", tmp_path / "private.ts")
+    playlist = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nprivate.ts\n#EXT-X-ENDLIST\n"
+    (tmp_path / name).write_text(playlist if name.endswith("m3u8") else "ffconcat version 1.0\nfile private.avi\n")
+    summary = capture(store, tmp_path / name)
+    (problem,) = summary.problems
+    assert summary.captured == 0
+    assert "a playlist" in str(problem)
+
+
+CONTAINERS = (
+    "mkv FFV1, webm VP80, mp4 mp4v, mov MJPG, 3gp mp4v, ts MPG1, mpg MPG1, flv FLV1, wmv WMV2, ogv VP80, nut MJPG, "
+    "mxf FFV1, y4m I420"
+)
+
+
+@pytest.mark.parametrize("container", CONTAINERS.split(", "))
+def test_usual_containers_are_no_playlists(tmp_path: Path, store: MemoryStore, container: str) -> None:
+    suffix, codec = container.split()
+    video = make_video(tmp_path / f"a.{suffix}", 5, fps=25.0, codec=codec)
+    summary = capture(store, video)
+    assert summary.problems == ()
+    assert summary.captured >= 3, "OpenCV's own writer loses frames of some"
 
 
 def test_several_cameras_at_once_and_one_of_them_is_broken(tmp_path: Path, store: MemoryStore) -> None:

@@ -10,13 +10,14 @@ import sys
 import threading
 from pathlib import Path
 
+import cv2
 import psutil
 import pytest
 
 from framecap.frames import parse_key
 from tests.capture.memory_store import MemoryStore
 from tests.capture.running import capture_config, eventually, is_reader, readers, running
-from tests.capture.videos import make_raw_mjpeg, make_video, number_in, numbered_picture
+from tests.capture.videos import endless_jpeg, make_raw_mjpeg, make_video, number_in, numbered_picture
 
 FRAMES = 150
 
@@ -66,6 +67,20 @@ def test_a_file_that_kills_every_reader_at_the_same_place_is_given_up(video: Pat
         killer.join()
     assert camera.reconnects == 2
     assert "died (signal 9)" in str(camera.problem)
+
+
+@pytest.mark.parametrize("every", [None, 2])
+def test_a_picture_that_hangs_every_reader_does_not_take_the_others_along(tmp_path: Path, every: int | None) -> None:
+    for number in range(6):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), numbered_picture(number))
+    (tmp_path / "1.png").write_bytes(b"no picture")
+    (tmp_path / "2.png").write_bytes(endless_jpeg())
+    store = MemoryStore()
+    with running(capture_config(tmp_path, every=every, stall_seconds=1.0), store) as run:
+        (camera,) = run.ended().cameras
+    assert [number_in(data) for data in store.in_order()] == ([0, 3, 4, 5] if every is None else [0, 4])
+    assert camera.dropped == {"undecodable": 2 if every is None else 1}
+    assert (camera.reconnects, camera.problem) == (4, None)  # the first reader came as far as it
 
 
 def test_a_reader_ignores_ctrl_c(video: Path) -> None:

@@ -108,3 +108,34 @@ def jpeg(picture: Image) -> bytes:
     done, data = cv2.imencode(".jpg", picture)
     assert done
     return data.tobytes()
+
+
+def endless_jpeg(side: int = 8000, scans: int = 3000) -> bytes:
+    """A valid progressive JPEG of half a megabyte that takes minutes to decode: thousands of scans that change nothing."""
+
+    def segment(marker: int, body: bytes) -> bytes:
+        return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
+
+    def huffman_table(number: int, symbol: int) -> bytes:
+        """One code, of one bit: 0."""
+        return segment(0xC4, bytes([number, 1, *[0] * 15, symbol]))
+
+    def scan(first: int, last: int, low_bit: int, data: bytes) -> bytes:
+        return segment(0xDA, bytes([1, 1, 0, first, last, low_bit])) + data
+
+    blocks = (side // 8) ** 2
+    runs = (blocks + 16383) // 16384  # a run of ended blocks is the code and 14 bits
+    bits = "".join("0" + "0" * 14 for _ in range(runs))
+    nothing = int(bits + "1" * (-len(bits) % 8), 2).to_bytes((len(bits) + 7) // 8, "big")
+    return b"".join(
+        [
+            b"\xff\xd8",
+            segment(0xDB, bytes([0, *[1] * 64])),
+            segment(0xC2, struct.pack(">BHHB", 8, side, side, 1) + bytes([1, 0x11, 0])),
+            huffman_table(0x00, 0),
+            huffman_table(0x10, 0xE0),
+            scan(0, 0, 1, bytes(blocks // 8)),
+            scan(1, 63, 1, nothing) * scans,
+            b"\xff\xd9",
+        ]
+    )
