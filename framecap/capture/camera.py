@@ -194,6 +194,11 @@ class Camera:
                     self._take(message)
                 case Dropped(reason=reason, count=count, index=index):
                     self._last_index = max(self._last_index, index)
+                    if reason == "undecodable" and self._plan.source.pictures:
+                        picture = self._plan.source.pictures[index]
+                        log.warning(
+                            "camera %s: picture %r is left out: it cannot be decoded", self._plan.name, mask(picture)
+                        )
                     self._drop(reason, count)
                 case Note(text=text):
                     self._say_once(f"camera {self._plan.name}: {self._plan.source.shown}: {text}")

@@ -17,7 +17,7 @@ class CameraSummary:
 
     `dropped` counts by reason: `drop_oldest` and `drop_newest` (the queue was full), `undecodable`, `stale` (pictures that
     had waited in the camera's or network's buffers: nobody knows their time), `store_unavailable` (away when capture
-    stopped), `store_refused`.
+    stopped), `store_refused`, `key_taken` (the store has another picture under the key that this frame of a recording has).
     """
 
     camera: str
@@ -31,8 +31,10 @@ class CameraSummary:
 
     @property
     def lost(self) -> int:
-        """Frames that were wanted and that the store did not take."""
-        return self.dropped.get("store_unavailable", 0) + self.dropped.get("store_refused", 0)
+        """Frames that were wanted and are not in the store."""
+        return sum(
+            self.dropped.get(reason, 0) for reason in ("undecodable", "store_unavailable", "store_refused", "key_taken")
+        )
 
 
 class Tally:

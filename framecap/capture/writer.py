@@ -84,10 +84,22 @@ class FrameWriter:
                 break
             name = replace(name, sequence=next(self._numbers))
         if put is Put.ALREADY_THERE and not frame.live:
-            self._tally.already_there()
+            self._stored_before(key, frame.data)
             return
         self._tally.captured()
         self._tell(key)
+
+    def _stored_before(self, key: str, data: bytes) -> None:
+        """By an earlier run of the same recording; or it is another one, with the same name and times."""
+        if self._holds(key, data):
+            self._tally.already_there()
+        elif self._tally.dropped("key_taken"):
+            log.error(
+                "camera %s: %s holds another picture: another recording, or this one with other settings, was stored under "
+                "this camera's name; store this one under another name (--camera)",
+                self._tally.camera,
+                key,
+            )
 
     def _holds(self, key: str, data: bytes) -> bool:
         """Whether the store holds just this frame there: a put whose answer was lost had been done all the same."""

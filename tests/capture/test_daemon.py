@@ -90,10 +90,12 @@ def test_a_second_run_stores_nothing_twice(tmp_path: Path) -> None:
     first = run_capture(capture_config(video), store, stop, told.append)
     before = {entry.key: entry.etag for entry in store.list()}
     os.utime(video)  # its own time counts, not the file's
-    second = run_capture(capture_config(video, jpeg_quality=20), store, stop, told.append)
+    second = run_capture(capture_config(video), store, stop, told.append)
+    other = run_capture(capture_config(video, jpeg_quality=20), store, stop, told.append)
     assert {entry.key: entry.etag for entry in store.list()} == before
     assert sorted(told) == sorted(before)
     assert (first.captured, first.already_there, second.captured, second.already_there) == (12, 0, 0, 12)
+    assert (other.captured, other.already_there, other.cameras[0].dropped) == (0, 0, {"key_taken": 12})
 
 
 def test_a_file_without_timestamps_falls_back_to_its_frame_rate_and_says_so(

@@ -79,9 +79,20 @@ def test_a_recorded_frame_that_is_there_is_left_there() -> None:
     store = MemoryStore()
     assert write(store, [(NOON, b"before")], live=False).captured == 1
     told: list[str] = []
-    summary = write(store, [(NOON, b"after")], live=False, told=told)
-    assert (summary.captured, summary.already_there, told) == (0, 1, [])
+    summary = write(store, [(NOON, b"before")], live=False, told=told)
+    assert (summary.captured, summary.already_there, summary.lost, told) == (0, 1, 0, [])
+
+
+def test_another_recording_of_the_same_name_and_time_is_not_passed_over_in_silence(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = MemoryStore()
+    write(store, [(NOON, b"before")], live=False)
+    summary = write(store, [(NOON, b"after")], live=False)
+    assert (summary.captured, summary.already_there, summary.dropped, summary.lost) == (0, 0, {"key_taken": 1}, 1)
     assert list(store.frames.values()) == [b"before"]
+    assert "holds another picture" in caplog.text
+    assert "--camera" in caplog.text
 
 
 def test_a_store_that_is_away_is_waited_for_and_no_frame_is_lost() -> None:
