@@ -324,7 +324,7 @@ def test_what_happens_when_the_store_is_slow_is_the_users_choice(
     if overflow == "drop_oldest":
         assert numbers[-5:] == [95, 96, 97, 98, 99]
     else:
-        assert numbers[:6] == [0, 1, 2, 3, 4, 5]
+        assert numbers[:5] == [0, 1, 2, 3, 4]  # the next one depends on how soon the writer took the first
 
 
 def test_captured_at_is_start_plus_position_to_the_microsecond(tmp_path: Path, store: MemoryStore) -> None:

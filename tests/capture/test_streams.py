@@ -155,7 +155,7 @@ def test_what_waited_for_a_slow_store_is_not_labelled_new(camera: MjpegCamera, s
         store.wait_for(40)
         (summary,) = run.finish().cameras
     assert summary.reconnects == 0  # a supervisor that is held up itself does not call its reader stalled
-    assert max(lateness(camera, store)) < TOLERANCE
+    assert max(lateness(camera, store)) < 2 * TOLERANCE  # what had waited would be three seconds late
     assert summary.dropped["stale"] > 10
 
 

@@ -47,6 +47,7 @@ def test_every_photo_is_shown_once_and_otherwise_in_the_next_epoch(photos: Photo
     assert all(first[number] != second[number] for number in first)
 
 
+@pytest.mark.timeout(300)  # spawned workers import torch: seconds when the machine is free, minutes when it is not
 def test_workers_and_processes_change_nothing(photos: Photos) -> None:
     expected = shown(photos)
     assert shown(photos, PICTURES.model_copy(update={"workers": 2})) == expected

@@ -52,6 +52,7 @@ def test_the_seeds_preset_is_the_tutorials() -> None:
         assert settings[key] == getattr(plain, key)
 
 
+@pytest.mark.timeout(300)  # half a minute when the machine is free
 def test_from_photos_to_a_resnext_bundle_that_works(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """docs/train-on-coco.md on random weights: prepare, fit, export, then `framecap work --once` in both runtimes."""
     karpathy, images = make_data_set(tmp_path / "source", photos=16)

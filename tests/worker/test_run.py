@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -389,8 +390,8 @@ def test_in_trouble_one_frame_at_a_time_is_tried(tmp_path: Path, monkeypatch: py
     store: Store = Troubled(local_store(tmp_path), {"commit_sidecar": 56})  # type: ignore[assignment]
     done = work(store, captioner)
     assert done.summary.captioned == 50
-    at_once = next(n for n in range(len(captioner.batches)) if sum(captioner.batches[:n]) == 50)  # the whole hand failed
-    assert captioner.batches[at_once : at_once + 6] == [1] * 6
+    alone = max(len(list(run)) for size, run in groupby(captioner.batches) if size == 1)
+    assert alone >= 6, captioner.batches  # the hand that failed would else come again in batches
 
 
 def test_stop_drains_what_is_in_the_hand_and_takes_nothing_new(tmp_path: Path) -> None:
