@@ -9,7 +9,7 @@ PACKAGED := setup.cfg pyproject.toml framecap/__init__.py
 .PHONY: run test lint faults bench docs clean
 
 run: $(RUN)/.installed           ## capture SOURCE and caption it: make run SOURCE=video.mp4
-	$(RUN)/bin/framecap run $(SOURCE)
+	$(RUN)/bin/framecap run "$(SOURCE)"
 
 test: $(DEV)/.installed          ## every test
 	$(DEV)/bin/python -m pytest

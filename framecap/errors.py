@@ -11,6 +11,7 @@
     ├── StoreError             the place where frames and sidecars live
     │   ├── StoreUnavailable     it is away, full or read-only                 retry
     │   ├── FrameGone            the frame was deleted meanwhile
+    │   ├── FrameUnreadable      this user may not read the frame               retry
     │   └── KeyRefused           a key that could leave the store, or no frame
     ├── DecodeError            the bytes of one frame
     │   ├── EmptyFrame           zero bytes                                    retry until settled
@@ -87,6 +88,11 @@ class StoreUnavailable(StoreError):
 
 class FrameGone(StoreError):
     kind = "gone"
+
+
+class FrameUnreadable(StoreError):
+    kind = "unreadable"
+    retryable = True
 
 
 class KeyRefused(StoreError):

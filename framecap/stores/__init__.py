@@ -5,6 +5,7 @@ The S3 API will be `stores/s3.py`, opened here for an `s3://` address.
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from framecap.stores.tree import Tree
 
 __all__ = ["open_store"]
+
+logger = logging.getLogger(__name__)
 
 
 def open_store(config: StoreConfig) -> Store:
@@ -43,6 +46,8 @@ def _open_tree(address: str, setting: str) -> Tree:
         )
     try:
         path = Path(address).expanduser()
+        if not path.exists():
+            logger.info("%s: %s was not there, it is made now", setting, mask(str(path)))
         path.mkdir(parents=True, exist_ok=True)
         root = path.resolve(strict=True)
         return (MountedTree if file_system_of(root).remote else LocalTree)(root)

@@ -73,7 +73,7 @@ class Store(Protocol):
         ...
 
     def read(self, key: str, limit: int) -> bytes:
-        """The bytes of a frame. Raises FrameGone, and OversizedFrame when there are more than `limit` bytes."""
+        """The bytes of a frame. Raises FrameGone, FrameUnreadable, and OversizedFrame above `limit` bytes."""
         ...
 
     def put_frame(self, key: str, data: bytes) -> Put:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from operator import attrgetter
 from pathlib import Path
 
-from framecap.errors import FrameGone, OversizedFrame
+from framecap.errors import FrameGone, FrameUnreadable, OversizedFrame, StoreUnavailable
 from framecap.frames import SIDECAR_SUFFIX, check_key, sidecar_key
 from framecap.sidecar import MAX_SIDECAR_BYTES
 from framecap.stores.base import Commit, Entry, Finding, Put
@@ -49,7 +49,12 @@ class DirectoryStore:
         return entry
 
     def read(self, key: str, limit: int) -> bytes:
-        data = self._frames.read(check_key(key), limit)
+        try:
+            data = self._frames.read(check_key(key), limit)
+        except StoreUnavailable as error:
+            if isinstance(error.__cause__, PermissionError):  # of one frame: the store itself answers
+                raise FrameUnreadable(f"{key}: this user may not read it: change its owner or mode") from None
+            raise
         if data is None:
             raise _gone(key)
         return data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 import framecap.stores.mounts
 from framecap.config import StoreConfig
-from framecap.errors import ConfigError, FrameGone
+from framecap.errors import ConfigError, FrameGone, FrameUnreadable
 from framecap.sidecar import MAX_SIDECAR_BYTES
 from framecap.stores import open_store
 from framecap.stores.base import Commit
@@ -93,3 +94,18 @@ def test_a_sidecar_too_large_to_be_one_is_read_as_torn(tmp_path: Path) -> None:
     (tmp_path / "a.jpg.json").touch()
     os.truncate(tmp_path / "a.jpg.json", MAX_SIDECAR_BYTES + 1)
     assert store.read_sidecar("a.jpg") == b""
+
+
+def test_a_frame_that_this_user_may_not_read_is_no_outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(StoreConfig(frames=str(tmp_path)))
+    store.put_frame("a/1.jpg", b"frame")
+    plain_open = os.open
+
+    def refusing(path: str, flags: int, *rest: int, dir_fd: int | None = None) -> int:
+        if path == "1.jpg":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return plain_open(path, flags, *rest, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", refusing)
+    with pytest.raises(FrameUnreadable, match="may not read it: change its owner or mode"):
+        store.read("a/1.jpg", 100)
