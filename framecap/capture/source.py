@@ -97,8 +97,9 @@ def _stream(text: str, scheme: str) -> Source:
     match = None if _NOT_PLAIN.search(text) else _ADDRESS.fullmatch(text)
     if match is None:  # nothing of the address is quoted: which part of it is the password cannot be known
         raise ConfigError(
-            f"source '{scheme}://...' cannot be read as {scheme}://user:password@host:port/path: "
-            "write / ? # @ % and spaces in a user, password or path as %2F %3F %23 %40 %25 %20"
+            # in an order that masking leaves alone: no @ comes after something that looks like an address
+            "write %2F %3F %23 %40 %25 %20 for / ? # @ % and spaces in a user, password or path: "
+            f"source '{scheme}://...' is no address of a scheme, user, password, host, port and path"
         )
     path = mask(match["path"] or "")
     if scheme.lower().startswith("rtmp") and path.count("/") > 1:  # rtmp://host/application/stream-key

@@ -24,6 +24,9 @@ the working directory or the file given with --config, then their defaults. A ca
 or the environment: others on the machine can see a command line."""
 
 
+_OWN_FLAGS = {"frames": "store.frames", "bundle": "captioning.bundle", "runtime": "captioning.runtime"}
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     parser = argparse.ArgumentParser(
@@ -202,11 +205,10 @@ def _config(options: argparse.Namespace) -> Config:
         if not equals:
             raise ConfigError("--set: KEY=VALUE is expected, such as --set captioning.beam=3")
         flags[key] = parse_value(text, f"--set {key}")
-    flags["store.frames"] = getattr(options, "frames", None)
-    flags["captioning.bundle"] = getattr(options, "bundle", None)
-    flags["captioning.runtime"] = getattr(options, "runtime", None)
+    own = {name: getattr(options, flag, None) for flag, name in _OWN_FLAGS.items()}
     if "source" in options:
-        flags["capture.cameras"] = _cameras(options)
+        own["capture.cameras"] = _cameras(options)
+    flags |= {name: value for name, value in own.items() if value is not None}
     return load_config(options.config, flags)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from framecap.capture.source import Kind, parse_source
 from framecap.errors import ConfigError, SourceNotFound
+from framecap.telemetry import mask
 
 
 @pytest.fixture
@@ -116,5 +117,6 @@ def test_another_kind_of_stream_is_refused_with_those_that_there_are(text: str) 
     ["rtsp://u:pa/ss@host/x", "rtsp://u:12/ss@host", "rtsp://u:p?a@host", "rtsp://u:p a@host/", "rtsp://", "rtsp://h:port/"],
 )
 def test_an_address_that_can_be_read_in_two_ways_is_refused_with_how_to_write_it(text: str) -> None:
-    with pytest.raises(ConfigError, match="%2F"):
+    with pytest.raises(ConfigError, match="%2F") as refused:
         parse_source(text)
+    assert mask(str(refused.value)) == str(refused.value), "masking must leave the advice whole"

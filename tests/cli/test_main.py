@@ -31,6 +31,24 @@ def test_help(arguments: tuple[str, ...], tmp_path: Path) -> None:
     assert done.stdout.startswith("usage: framecap")
 
 
+def test_any_setting_can_be_set_and_a_flag_goes_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = ["--set", "store.frames=elsewhere", "--set", "captioning.runtime='null'", "--set", "captioning.bundle=mine"]
+    assert main(["check", *settings]) == 0
+    assert "frames: elsewhere\n" in capsys.readouterr().out
+    assert main(["check", *settings, "--frames", "here"]) == 0
+    assert "frames: here\n" in capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "here"]
+
+
+def test_cameras_can_be_set(clip: Path, tmp_path: Path) -> None:
+    camera = f"[{{source: {clip}, name: door, every: 100}}]"
+    done = command.run("capture", "--set", f"capture.cameras={camera}", cwd=tmp_path)
+    assert (done.returncode, len(list(tmp_path.glob("frames/door/**/*.jpg")))) == (0, 4)
+
+
 BREAK = """
 import sys, threading
 from framecap.cli import main
