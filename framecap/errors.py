@@ -11,7 +11,7 @@
     ├── StoreError             the place where frames and sidecars live
     │   ├── StoreUnavailable     it is away, full or read-only                 retry
     │   ├── FrameGone            the frame was deleted meanwhile
-    │   ├── FrameUnreadable      this user may not read the frame               retry
+    │   ├── FrameUnreadable      this user may not read the frame               retry until settled
     │   └── KeyRefused           a key that could leave the store, or no frame
     ├── DecodeError            the bytes of one frame
     │   ├── EmptyFrame           zero bytes                                    retry until settled

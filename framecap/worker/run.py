@@ -24,6 +24,7 @@ from framecap.errors import (
     EmptyFrame,
     FramecapError,
     FrameGone,
+    FrameUnreadable,
     KeyRefused,
     MissingError,
     ModelError,
@@ -254,7 +255,7 @@ class _Worker:
             case MissingError():
                 self._fatal = error
                 self._give_back(job, 0.0)
-            case EmptyFrame() | TruncatedFrame():
+            case EmptyFrame() | TruncatedFrame() | FrameUnreadable():
                 self._unfinished(job, error)
             case _ if retryable and job.lease.attempt < self._config.attempts:
                 logger.warning("%s: try %d of %d: %s", job.key, job.lease.attempt, self._config.attempts, error)

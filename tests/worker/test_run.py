@@ -15,7 +15,7 @@ import pytest
 from framecap import frames, sidecar, telemetry
 from framecap.captioning.caption import Caption, Images
 from framecap.config import IngestConfig, WorkerConfig
-from framecap.errors import DeviceMemoryError, MissingError, NonFiniteOutput, StoreUnavailable
+from framecap.errors import DeviceMemoryError, FrameUnreadable, MissingError, NonFiniteOutput, StoreUnavailable
 from framecap.frames import FrameName, make_key
 from framecap.sidecar import Sidecar
 from framecap.stores.base import Commit, Entry, Store
@@ -381,6 +381,30 @@ def test_a_store_that_is_away_fails_no_frame(tmp_path: Path, operation: str, mon
     check_oracle(tmp_path, done.committed)
     assert done.summary.captioned == 10
     assert {lease.attempt for lease in done.leases} == {1}
+
+
+@pytest.mark.faults(18)
+def test_a_frame_that_may_not_be_read_yet_is_waited_for_and_holds_up_nobody(tmp_path: Path) -> None:
+    """Some programs write under a name of mode 0600 and give the right to read it afterwards."""
+    fill(tmp_path, {"a/closed.jpg": GOOD, "a/later.jpg": GOOD, "b/1.jpg": GOOD})
+    read: list[str] = []
+
+    class Closed(Troubled):
+        def read(self, key: str, limit: int) -> bytes:
+            read.append(key)
+            if key == "a/closed.jpg" or (key == "a/later.jpg" and read.count(key) == 1):
+                raise FrameUnreadable(f"{key}: this user may not read it")
+            return store.read(key, limit)
+
+    store = local_store(tmp_path)
+    closed: Store = Closed(store, {"read": 0})  # type: ignore[assignment]
+    settling = IngestConfig(scan_seconds=0.1, settle_seconds=3.0, hints="off")
+    done = work(closed, config=WorkerConfig(attempts=1), looking=settling)
+    assert done.committed[0].frame.key == "b/1.jpg"
+    assert done.of("a/later.jpg").status == "captioned"
+    error = done.of("a/closed.jpg").error
+    assert error is not None
+    assert error.kind == "unreadable"
 
 
 def test_in_trouble_one_frame_at_a_time_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
