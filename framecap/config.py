@@ -6,27 +6,21 @@ here. Unknown keys, wrong types and YAML tags are refused with the key's name an
 
 from __future__ import annotations
 
-import difflib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
 
+from framecap.config_reading import explain, from_environment, from_flags, merge, read_yaml, refuse_unknown
 from framecap.errors import ConfigError
-from framecap.plain_yaml import parse_value
-from framecap.telemetry import mask, mask_all
-
-ENVIRONMENT_PREFIX = "FRAMECAP__"
-MAX_CONFIG_BYTES = 1 << 20
-
-MAX_SHOWN = 200  # characters of a wrong value
+from framecap.telemetry import mask_all
 
 Seconds = Annotated[float, Field(ge=0, le=1_000_000_000)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveSeconds = Annotated[float, Field(gt=0, le=1_000_000)]  # the system's waits take no more milliseconds than 2 ** 31
 
 
@@ -65,11 +59,32 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, strict=True, allow_inf_nan=False)
 
 
+class S3Config(_Section):
+    """How s3:// addresses (and SQS) are reached. Credentials come through AWS's own chain, never through here."""
+
+    endpoint: Text | None = Field(None, description="another server than AWS, such as http://127.0.0.1:8333")
+    region: Text | None = Field(None, description="null: as AWS's own settings say")
+    profile: Text | None = Field(None, description="of ~/.aws/config; null: as AWS's own settings say")
+    path_style: bool = Field(False, description="server/bucket/key instead of bucket.server/key; many servers need it")
+    encryption: Literal["AES256", "aws:kms"] | None = Field(None, description="of new objects; null: the bucket's own")
+    kms_key: Text | None = Field(None, description="for aws:kms; null: the account's default key")
+    storage_class: Text | None = Field(None, description="of frames, such as STANDARD_IA; null: the bucket's own")
+    connect_timeout_seconds: PositiveSeconds = 5.0
+    read_timeout_seconds: PositiveSeconds = 20.0
+    attempts: int = Field(5, ge=1, le=20, description="tries of a call (botocore's standard retry mode)")
+
+
 class StoreConfig(_Section):
     """Where frames and sidecars live."""
 
-    frames: Text = Field("./frames", description="directory, or the mount point of a bucket")
-    sidecars: Text | None = Field(None, description="directory for the sidecars; null: beside their frames")
+    frames: Text = Field("./frames", description="directory, mount point of a bucket, or s3://bucket/prefix")
+    sidecars: Text | None = Field(None, description="place for the sidecars; null: beside their frames")
+    s3: S3Config = S3Config()
+
+
+Point = Annotated[tuple[Fraction, Fraction], Field(strict=False)]
+Polygon = Annotated[tuple[Point, ...], Field(strict=False, min_length=3, max_length=100)]
+Zones = Annotated[tuple[Polygon, ...], Field(strict=False, max_length=100)]
 
 
 class CameraConfig(_Section):
@@ -79,6 +94,14 @@ class CameraConfig(_Section):
     source: Text = Field(description="file, directory, pattern (img-%04d.jpg), camera number or stream address")
     fps: float | None = Field(None, gt=0, le=1000)
     every: int | None = Field(None, ge=1)
+    zones: Zones = Field((), description="polygons that are blacked out: points [x, y] as parts of width and height")
+
+
+class SpoolConfig(_Section):
+    """Frames wait on local disk while the store is away."""
+
+    directory: Text | None = Field(None, description="a directory on a local disk; null: no spool")
+    max_bytes: int = Field(10_000_000_000, ge=1_000_000, description="of all frames in it; then capture.overflow decides")
 
 
 class CaptureConfig(_Section):
@@ -94,6 +117,7 @@ class CaptureConfig(_Section):
         "wait", description="what happens when frames come faster than they can be stored"
     )
     queue: int = Field(32, ge=1, le=10_000, description="frames waiting to be stored, per camera")
+    spool: SpoolConfig = SpoolConfig()
     open_timeout_seconds: PositiveSeconds = 10.0
     read_timeout_seconds: PositiveSeconds = 10.0
     stall_seconds: PositiveSeconds = Field(15.0, description="no frame for so long: the reader is killed and restarted")
@@ -110,6 +134,21 @@ class IngestConfig(_Section):
     look_back_seconds: Seconds = Field(3600.0, description="how far before the newest frame a scan still looks")
     settle_seconds: Seconds = Field(10.0, description="an empty or truncated frame is failed when unchanged for so long")
     hints: Literal["auto", "on", "off"] = Field("auto", description="file-system events; auto: on local disks only")
+    shard: str | None = Field(
+        None, pattern=r"^[1-9][0-9]{0,4}/[1-9][0-9]{0,4}$", description="2/8: the second of eight equal shares; null: all"
+    )
+    queue: Text | None = Field(None, description="URL of an SQS queue of S3 events, read instead of scanning; null: none")
+    visibility_seconds: int = Field(60, ge=10, le=43_200, description="a message is another's when not renewed for so long")
+
+    @model_validator(mode="after")
+    def _a_share_that_exists(self) -> IngestConfig:
+        if self.shard is not None:
+            number, _, count = self.shard.partition("/")
+            if int(number) > int(count):
+                raise ValueError(f"shard {self.shard!r}: the first number is at most the second")
+            if self.queue is not None:
+                raise ValueError("shard and queue: a queue shares the frames out itself; take one of the two")
+        return self
 
 
 class CaptioningConfig(_Section):
@@ -157,6 +196,13 @@ class LogConfig(_Section):
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "text", "json"] = "auto"
+
+
+class TelemetryConfig(_Section):
+    """/metrics, /livez and /readyz over HTTP, for capture and work."""
+
+    host: Text = Field("127.0.0.1", description="address to listen on; 0.0.0.0 lets everybody in")
+    port: int | None = Field(None, ge=0, le=65_535, description="null: none of them is served; 0: a free one")
 
 
 class ReinforceConfig(_Section):
@@ -232,6 +278,7 @@ class Config(_Section):
     captioning: CaptioningConfig = CaptioningConfig()
     worker: WorkerConfig = WorkerConfig()
     log: LogConfig = LogConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
     train: TrainConfig = TrainConfig()
 
     @model_validator(mode="after")
@@ -255,149 +302,19 @@ def load_config(
     origins: list[tuple[str, dict[str, Any]]] = []
     file = path or Path("config.yaml")
     if path is not None or file.is_file():
-        origins.append((str(file), _read_yaml(file)))
-    origins.append(("environment", _from_environment(environment)))
-    origins.append(("command line", _from_flags(flags or {})))
+        origins.append((str(file), read_yaml(file)))
+    origins.append(("environment", from_environment(environment)))
+    origins.append(("command line", from_flags(flags or {})))
     for origin, values in origins:
-        _refuse_unknown(values, Config, origin)
-        _merge(tree, values)
+        refuse_unknown(values, Config, origin)
+        merge(tree, values)
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(_explain(error)) from None
+        raise ConfigError(explain(error)) from None
 
 
 def masked_yaml(config: Config) -> str:
     """The configuration as YAML, credentials masked."""
     masked = mask_all(config.model_dump(mode="json"))
     return yaml.safe_dump(masked, sort_keys=False, allow_unicode=True, width=1000)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}): name another with --config") from None
-    if len(text) > MAX_CONFIG_BYTES:
-        raise ConfigError(f"{path}: {len(text)} bytes are no configuration (the limit is {MAX_CONFIG_BYTES})")
-    tree = parse_value(text, str(path))
-    if tree is None:
-        return {}
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: a mapping of sections is expected, such as 'store: {{frames: ./frames}}'")
-    return tree
-
-
-def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for name, text in environment.items():
-        if name.startswith(ENVIRONMENT_PREFIX):
-            keys = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
-            _put(tree, keys, parse_value(text, name), name)
-    return tree
-
-
-def _from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for dotted, value in flags.items():
-        if value is not None:
-            _put(tree, dotted.split("."), value, dotted)
-    return tree
-
-
-def _put(tree: dict[str, Any], keys: list[str], value: Any, name: str) -> None:
-    for key in keys[:-1]:
-        below = tree.setdefault(key, {})
-        if not isinstance(below, dict):
-            raise ConfigError(f"{name}: '{key}' has a value already, and no keys below it")
-        tree = below
-    tree[keys[-1]] = value
-
-
-def _merge(tree: dict[str, Any], values: Mapping[str, Any]) -> None:
-    for key, value in values.items():
-        if isinstance(value, dict) and isinstance(tree.get(key), dict):
-            _merge(tree[key], value)
-        elif value is not None or key not in tree or not isinstance(tree[key], dict):
-            tree[key] = value
-
-
-def _refuse_unknown(values: Mapping[str, Any], section: type[BaseModel], origin: str, path: str = "") -> None:
-    for key, value in values.items():
-        where = f"{path}{key}"
-        if key not in section.model_fields:
-            raise ConfigError(mask(f"{origin}: unknown key {where!r}{_nearest(str(key), section, path)}"))
-        below = _section_of(section.model_fields[key].annotation)
-        if below is None:
-            continue
-        if value is None:
-            raise ConfigError(f"{origin}: '{where}' is empty: give it keys, or leave it out")
-        for place, item in _items(value, where):
-            _refuse_unknown(item, below, origin, f"{place}.")
-
-
-def _section_of(annotation: Any) -> type[BaseModel] | None:
-    """The model of a section, or of the items of a list of sections."""
-    for kind in (annotation, *get_args(annotation)):
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            return kind
-    return None
-
-
-def _items(value: Any, where: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The mappings of a section (itself) or of a list of sections; what is neither is left to validation."""
-    if isinstance(value, dict):
-        yield where, value
-    elif isinstance(value, (list, tuple)):
-        for number, item in enumerate(value):
-            if isinstance(item, dict):
-                yield f"{where}.{number}", item
-
-
-def _nearest(key: str, section: type[BaseModel], path: str) -> str:
-    close = difflib.get_close_matches(key.lower(), section.model_fields, n=1)
-    if close:
-        return f": did you mean '{path}{close[0]}'?"
-    elsewhere = [dotted for dotted in _dotted_keys(Config) if dotted.rpartition(".")[2] == key.lower()]
-    if elsewhere:
-        return f": did you mean '{elsewhere[0]}'?"
-    return f": allowed here are {', '.join(section.model_fields)}"
-
-
-def _dotted_keys(section: type[BaseModel], path: str = "") -> Iterator[str]:
-    for key, field in section.model_fields.items():
-        yield f"{path}{key}"
-        below = _section_of(field.annotation)
-        if below is not None:
-            yield from _dotted_keys(below, f"{path}{key}.")
-
-
-_EXPECTED = {  # pydantic's words for Python programmers, in the words of a YAML file
-    "tuple_type": "a list is expected",
-    "model_type": "keys and values are expected",
-    "model_attributes_type": "keys and values are expected",
-    "float_type": "a number is expected",
-    "int_type": "a whole number is expected",
-    "string_type": "text is expected (in quotes, if it looks like something else)",
-    "bool_type": "true or false is expected",
-    "missing": "it is needed",
-}
-
-
-def _explain(error: ValidationError) -> str:
-    return "; ".join(mask(_explain_one(problem)) for problem in error.errors(include_url=False))
-
-
-def _explain_one(problem: ErrorDetails) -> str:
-    place = ".".join(str(part) for part in problem["loc"]) or "configuration"
-    expected = _EXPECTED.get(problem["type"], problem["msg"].removeprefix("Value error, "))
-    got = problem.get("input")
-    shown = f", got {_shown(got)}" if problem["type"] != "missing" and isinstance(got, (str, int, float)) else ""
-    return f"{place}: {expected}{shown}"
-
-
-def _shown(value: str | float) -> str:
-    if isinstance(value, int) and value.bit_length() > MAX_SHOWN:
-        return "a number of many digits"
-    text = repr(value)
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 
 from pydantic import BaseModel
 
-from framecap.config import ENVIRONMENT_PREFIX, Config, load_config
+from framecap.config import Config, load_config
+from framecap.config_reading import ENVIRONMENT_PREFIX
 
 _MARK = "setting "  # before the names of these flags' values, so that no other flag is taken for one
 
