@@ -1,73 +1,15 @@
-"""What every room may use to be seen from outside: log lines without credentials, and counters. Imports no other room."""
+"""Log records in, masked lines out: text for people, JSON for machines."""
 
 from __future__ import annotations
 
 import json
 import logging
-import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import TextIO
 
-from prometheus_client import Counter, Gauge, Histogram
-
-MASK = "***"
-
-# What is secret in a text. A password may hold anything, @ : / and quotes too, so everything up to the last @ before white
-# space goes; and, where a password may hold a space, everything up to the last @ before the next address.
-_SECRETS = (
-    re.compile(r"\b[a-z][a-z0-9+.-]{0,20}://(?P<secret>\S*)@", re.IGNORECASE),
-    re.compile(
-        r"\b[a-z][a-z0-9+.-]{0,20}://(?P<secret>[^\s/@:]*:(?:(?!\b[a-z][a-z0-9+.-]{0,20}://).)*)@",
-        re.IGNORECASE,
-    ),
-    # user:password@host without a scheme is no address, but somebody may type it
-    re.compile(r"(?P<secret>\b[\w.%+-]{1,64}:(?!//)\S+)@(?=[\w.-]+[:/])"),
-    re.compile(
-        r"(?:pass(?:word|wd|phrase)?|pwd|secret|token|api[_-]?key|access[_-]?key(?:[_-]?id)?|auth(?:orization)?|credential"
-        r"|signature|sig|x-amz-[a-z-]+)[\"']?\s*[=:]\s*"
-        r"(?P<secret>(?:(?:bearer|basic|digest)\s+)?(?:\"[^\"\n]*\"|'[^'\n]*')?[^\s&]*)",
-        re.IGNORECASE,
-    ),
-)
-
-
-def mask(text: str) -> str:
-    """The text without the credentials in it: user and password of addresses, and values of password-like parameters.
-
-    It rather hides too much than too little: what stands between an address and a later @ may go with the password.
-    """
-    parts, end = [], 0
-    for begin, stop in sorted(match.span("secret") for pattern in _SECRETS for match in pattern.finditer(text)):
-        if begin >= end:
-            parts += [text[end:begin], MASK]
-        end = max(end, stop)
-    return "".join(parts) + text[end:]
-
-
-def mask_all(value: Any) -> Any:
-    """A value of JSON kinds (or anything else, as text) with every text in it masked."""
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
-    if isinstance(value, Mapping):
-        return {mask(str(key)): mask_all(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [mask_all(item) for item in value]
-    return mask(str(value))
-
-
-frames_captured = Counter("framecap_frames_captured_total", "Frames that capture stored", ["camera"])
-frames_dropped = Counter("framecap_dropped_frames_total", "Frames that capture dropped", ["camera", "reason"])
-source_reconnects = Counter("framecap_source_reconnects_total", "Times a source was opened again", ["camera"])
-source_freezes = Counter(
-    "framecap_source_freezes_total", "Times a live source went on sending one and the same picture", ["camera"]
-)
-frames_committed = Counter("framecap_frames_total", "Sidecars committed", ["status"])
-stage_seconds = Histogram("framecap_stage_duration_seconds", "Time a frame (or batch) spends in a stage", ["stage"])
-pending_frames = Gauge("framecap_pending_frames", "Frames without a sidecar that the worker knows of")
-store_errors = Counter("framecap_store_errors_total", "Store operations that failed", ["operation"])
-
+from framecap.telemetry.masking import mask, mask_all
 
 _PLAIN_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 

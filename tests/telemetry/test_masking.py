@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import sys
@@ -13,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from framecap.telemetry import JsonLines, TextLines, mask, mask_all, set_up_logging
+from framecap.telemetry import JsonLines, TextLines, mask, mask_all
 
 # A password is made of tokens that stand nowhere else, with anything between them; no token may survive.
 TOKEN = "Qz7Xv"
@@ -135,29 +134,3 @@ def test_masking_a_long_text_is_quick(piece: str) -> None:
 
 def test_mask_all_keeps_numbers_and_shape() -> None:
     assert mask_all({"a": [1, 2.5, None, True, "rtsp://u:p@h"]}) == {"a": [1, 2.5, None, True, "rtsp://***@h"]}
-
-
-def test_a_text_line_cannot_be_faked_by_a_name() -> None:
-    record = logging.LogRecord("framecap", logging.WARNING, "f", 1, "a\nerror: fake\x1b[2J", (), None)
-    assert TextLines().format(record) == "warning: a\\nerror: fake\\x1b[2J"
-
-
-def test_set_up_logging_writes_json_where_nobody_looks() -> None:
-    stream = io.StringIO()
-    set_up_logging("info", stream=stream)
-    logging.getLogger("framecap.capture").info("opened %s", "rtsp://u:p@h/x", extra={"camera": "door"})
-    logging.getLogger("framecap.capture").debug("not said")
-    (line,) = stream.getvalue().splitlines()
-    assert {k: v for k, v in json.loads(line).items() if k != "time"} == {
-        "level": "info",
-        "logger": "framecap.capture",
-        "message": "opened rtsp://***@h/x",
-        "camera": "door",
-    }
-
-
-def test_logging_survives_a_closed_stream(capsys: pytest.CaptureFixture[str]) -> None:
-    stream = io.StringIO()
-    set_up_logging("info", "text", stream)
-    stream.close()
-    logging.getLogger("framecap").info("nobody listens")

@@ -1,0 +1,45 @@
+"""What every room may use to be seen from outside: log lines without credentials, metrics, health. Imports no other room.
+
+The HTTP server that shows them is `telemetry/server.py`, imported by who starts one.
+"""
+
+from __future__ import annotations
+
+from framecap.telemetry.health import Health, Pulse, health
+from framecap.telemetry.logs import JsonLines, TextLines, forward_logging, set_up_logging
+from framecap.telemetry.masking import MASK, mask, mask_all
+from framecap.telemetry.metrics import (
+    frames_captured,
+    frames_committed,
+    frames_dropped,
+    last_commit,
+    oldest_pending_seconds,
+    pending_frames,
+    source_freezes,
+    source_reconnects,
+    stage_seconds,
+    store_errors,
+)
+
+__all__ = [
+    "MASK",
+    "Health",
+    "JsonLines",
+    "Pulse",
+    "TextLines",
+    "forward_logging",
+    "frames_captured",
+    "frames_committed",
+    "frames_dropped",
+    "health",
+    "last_commit",
+    "mask",
+    "mask_all",
+    "oldest_pending_seconds",
+    "pending_frames",
+    "set_up_logging",
+    "source_freezes",
+    "source_reconnects",
+    "stage_seconds",
+    "store_errors",
+]
