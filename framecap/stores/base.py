@@ -1,4 +1,4 @@
-"""What a store is: the place where frames and sidecars live, behind six operations that every kind of store keeps.
+"""What a store is: the place where frames and sidecars live, behind a few operations that every kind of store keeps.
 
 `commit_sidecar` is the only place where "exactly once" is made. Every operation raises StoreUnavailable when the place is
 away, full or read-only (trying again later can help), and KeyRefused for a key that could leave the store.
@@ -66,6 +66,10 @@ class Store(Protocol):
         A sidecar is listed under `sidecar_key(frame)`, wherever its root is. Hidden and unfinished names are left out, and
         so are keys that `check_key` refuses (each is logged once).
         """
+        ...
+
+    def top(self) -> Iterator[Entry | str]:
+        """What lies directly in the root, in byte order: frames and sidecars as entries, folders as keys that end in `/`."""
         ...
 
     def stat(self, key: str) -> Entry:

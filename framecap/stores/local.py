@@ -22,6 +22,8 @@ _TRIES = 5  # a file that comes and goes under our hands
 class LocalTree(Tree):
     """Files here are whole or not there, whatever kills the writer; of two writers one is first."""
 
+    hints = True
+
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         # A map, not a generator: several threads may ask it for the next name at the same time.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import re
 import stat
@@ -13,21 +12,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from framecap.errors import KeyRefused, OversizedFrame, StoreUnavailable
-from framecap.frames import FRAME_SUFFIXES, MAX_NAME_BYTES, SIDECAR_SUFFIX, check_key, frame_key_of
 from framecap.stores.base import Entry, Finding
 from framecap.stores.faults import guarded, unavailable
 from framecap.stores.mounts import file_system_of
+from framecap.stores.names import Refusals, is_listed, is_sidecar, leads_on
 from framecap.telemetry import mask
-
-logger = logging.getLogger(__name__)
 
 TEMPORARY = re.compile(r"\.framecap-[0-9a-f]+-\d+\.tmp")  # what a writer of ours leaves behind when it dies
 DEAD_AFTER = 3600.0  # seconds: no writer of ours takes that long over one file
-MAX_REMEMBERED_REFUSALS = 1000
 
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._ -]{0,199}")
 _NO_RIGHT = "no right to read this folder: the frames in it are not seen"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -44,11 +40,21 @@ class _Level:
 class Tree(ABC):
     """The files below one root, read and listed; how a file comes to be is each kind's own."""
 
+    hints: ClassVar[bool] = False  # whether file-system events tell of every change here
+
     def __init__(self, root: Path) -> None:
         self.root = root
         self._file_system = file_system_of(root)
         self._device = root.stat().st_dev
-        self._refused: set[int] = set()
+        self._refusals = Refusals()
+
+    @property
+    def address(self) -> str:
+        return mask(str(self.root))
+
+    @property
+    def directory(self) -> Path:
+        return self.root
 
     @abstractmethod
     def create(self, path: str, data: bytes) -> bool:
@@ -117,6 +123,22 @@ class Tree(ABC):
             for level in levels:
                 os.close(level.folder)
 
+    def top(self) -> Iterator[Entry | str]:
+        """What lies directly in the root, in byte order: frames and sidecars as entries, folders as keys that end in `/`."""
+        level = self._open_start("")
+        assert level is not None, "the root is the start of every key"
+        try:
+            self._read_names(level, "", "")
+            while level.names:
+                name = level.names.pop()
+                item = name if name.endswith("/") else self._listed_entry(level, name)
+                if item is not None:
+                    yield item
+        except OSError as error:
+            raise unavailable(error, "list", str(self.root)) from error
+        finally:
+            os.close(level.folder)
+
     def _open_start(self, key: str) -> _Level | None:
         try:
             folder = self._descend(key.split("/")[:-1], create=False)
@@ -130,7 +152,7 @@ class Tree(ABC):
         except (FileNotFoundError, NotADirectoryError):  # it has gone since, or is another thing by now
             return None
         except PermissionError:
-            self._refuse(level.key + name, _NO_RIGHT)
+            self._refusals.say(level.key + name, _NO_RIGHT)
             return None
 
     def _listed_entry(self, level: _Level, name: str) -> Entry | None:
@@ -139,7 +161,7 @@ class Tree(ABC):
         except PermissionError:  # its names may be read, but nothing of what they name
             if not level.key:
                 raise
-            self._refuse(level.key, _NO_RIGHT)
+            self._refusals.say(level.key, _NO_RIGHT)
             level.names.clear()
             return None
 
@@ -155,38 +177,19 @@ class Tree(ABC):
                         _remove_dead(level.folder, name)
                     continue
                 is_folder = item.is_dir(follow_symlinks=False)
-                if is_folder and _leads_on(name + "/", prefix, after) and self._is_acceptable(level.key, name + "/", item):
+                if is_folder and leads_on(name + "/", prefix, after) and self._is_acceptable(level.key, name + "/", item):
                     level.names.append(name + "/")
                 wanted = name > after and name.startswith(prefix)
-                wanted = wanted and (_is_sidecar(name) if is_folder else _is_listed(name) or _is_linked_folder(item))
+                wanted = wanted and (is_sidecar(name) if is_folder else is_listed(name) or _is_linked_folder(item))
                 if wanted and self._is_acceptable(level.key, name, item):
                     level.names.append(name)
         level.names.sort(reverse=True)
 
     def _is_acceptable(self, folder: str, name: str, item: os.DirEntry[str]) -> bool:
-        if item.is_symlink() and not _is_sidecar(name):
-            self._refuse(folder + name, "a symbolic link: links are not followed, move or mount what it points to")
+        if item.is_symlink() and not is_sidecar(name):
+            self._refusals.say(folder + name, "a symbolic link: links are not followed, move or mount what it points to")
             return False
-        if _PLAIN_NAME.fullmatch(name.removesuffix("/")) and len(folder) + len(name) < MAX_NAME_BYTES:
-            return True
-        key = folder + name
-        try:
-            check_key(f"{key}0{FRAME_SUFFIXES[0]}" if key.endswith("/") else frame_key_of(key) or key)
-        except KeyRefused as error:
-            self._refuse(key, str(error))
-            return False
-        return True
-
-    def _refuse(self, key: str, reason: str) -> None:
-        """Say once why a key is left out."""
-        mark = hash(key)
-        if mark in self._refused or len(self._refused) > MAX_REMEMBERED_REFUSALS:
-            return
-        self._refused.add(mark)
-        if len(self._refused) > MAX_REMEMBERED_REFUSALS:
-            logger.warning("more than %d names are left out: no more of them are logged", MAX_REMEMBERED_REFUSALS)
-        else:
-            logger.warning("left out: %s: %s", mask(ascii(key[:200])), reason)
+        return self._refusals.accepts(folder, name)
 
     def _entry_at(self, folder: int, name: str, key: str) -> Entry | None:
         try:
@@ -195,9 +198,9 @@ class Tree(ABC):
             return None
         if stat.S_ISREG(status.st_mode):
             return Entry(key, status.st_size, status.st_mtime, self.etag(status))
-        if not _is_sidecar(name):
+        if not is_sidecar(name):
             return None
-        self._refuse(key, "no regular file, but where a sidecar belongs: its frame gets none until you move it away")
+        self._refusals.say(key, "no regular file, but where a sidecar belongs: its frame gets none until you move it away")
         return Entry(key, max(status.st_size, 1), status.st_mtime, self.etag(status))
 
     @contextmanager
@@ -313,20 +316,6 @@ def sync_folder(folder: int) -> None:
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
             raise
-
-
-def _is_sidecar(name: str) -> bool:
-    return name.endswith(SIDECAR_SUFFIX) and _is_listed(name)
-
-
-def _is_listed(name: str) -> bool:
-    """Whether a name is a frame's (its suffix in any case) or a sidecar's (written by us, so in small letters)."""
-    return name.removesuffix(SIDECAR_SUFFIX).lower().endswith(FRAME_SUFFIXES)
-
-
-def _leads_on(folder: str, prefix: str, after: str) -> bool:
-    """Whether keys below a folder (with its final `/`) can start with the prefix and sort after the mark."""
-    return (folder.startswith(prefix) or prefix.startswith(folder)) and (folder > after or after.startswith(folder))
 
 
 def _is_linked_folder(item: os.DirEntry[str]) -> bool:

@@ -50,6 +50,11 @@ class CountingStore:
             self.listed += 1
             yield entry
 
+    def top(self) -> Iterator[Entry | str]:
+        for item in self._store.top():
+            self.listed += 1
+            yield item
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:

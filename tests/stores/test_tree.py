@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from framecap.errors import KeyRefused, OversizedFrame, StoreUnavailable
 from framecap.stores.local import LocalTree
 from framecap.stores.mounted import MountedTree
-from framecap.stores.tree import MAX_REMEMBERED_REFUSALS, Tree
+from framecap.stores.names import MAX_REMEMBERED_REFUSALS
+from framecap.stores.tree import Tree
 
 PARTS = st.sampled_from(["a", "b", "a-", "a.", "a0", "A", "camera", "é", "2026", "a.jpg", "a b"])
 FILES = st.sampled_from(["x.jpg", "x.jpg.json", "x.JPG", "x.png", "a.jpg", "a.jpg.json", "a.jpg-.jpg", "0.webp", "é.jpeg"])
