@@ -164,6 +164,7 @@ class CaptioningConfig(_Section):
     length_penalty: float = Field(0.7, ge=0, le=5, description="scores are divided by words ** this")
     block_ngrams: int = Field(3, ge=0, le=10, description="word groups of this length never repeat in a caption; 0: off")
     alternatives: int = Field(2, ge=0, le=32, description="other captions kept in the sidecar")
+    uncertain_below: Fraction = Field(0.5, description="a caption of less confidence is marked uncertain")
     capitalise: bool = True
     full_stop: bool = True
 

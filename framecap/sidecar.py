@@ -105,7 +105,13 @@ class Sidecar(_Part):
     status: Status
     frame: Frame
     caption: str | None = Field(None, min_length=1)
-    confidence: Probability | None = Field(None, description="exp(mean token log-probability)")
+    confidence: Probability | None = Field(
+        None,
+        description="probability that the caption fits, by the bundle's calibration; without one: exp(mean log-probability)",
+    )
+    uncertain: bool | None = Field(
+        None, description="whether the confidence is below captioning.uncertain_below; null: the bundle is not calibrated"
+    )
     tokens: list[Token] = Field(default_factory=list)
     alternatives: list[Alternative] = Field(default_factory=list)
     truncated: bool = Field(False, description="no sentence ended within the length limit; this is the best part of one")

@@ -33,17 +33,19 @@ class Split:
     lengths: Numbers
     references: list[list[list[str]]]
     raw: bool = True
+    first: int = 0  # the first photo's number in the pictures' file
 
     def __len__(self) -> int:
         return len(self.captions)
 
     def part(self, photos: slice) -> Split:
-        """Only these photos' captions (the pictures' file stays the whole one)."""
-        return Split(self.images, self.captions[photos], self.lengths[photos], self.references[photos], self.raw)
+        """Only these photos (the pictures' file stays the whole one)."""
+        first = self.first + photos.indices(len(self))[0]
+        return Split(self.images, self.captions[photos], self.lengths[photos], self.references[photos], self.raw, first)
 
     def pictures(self, start: int, stop: int) -> npt.NDArray[np.uint8]:
         """The pictures start to stop (or to the last one), (n, size, size, 3) RGB. No open file outlives a fork."""
-        return np.stack([self.file[photo] for photo in range(start, min(stop, len(self.file)))])
+        return np.stack([self.file[self.first + photo] for photo in range(start, min(stop, len(self)))])
 
     @cached_property
     def file(self) -> PictureFile:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ FORMAT = 1
 WEIGHTS, VOCABULARY, ENCODER, DECODER = "model.safetensors", "vocabulary.json", "encoder.onnx", "decoder.onnx"
 PARTS = (VOCABULARY, WEIGHTS, ENCODER, DECODER)
 MAX_JSON_BYTES = 64 << 20
+_SMALLEST = 1e-30  # a confidence of 0 has no logarithm
+_STEEPEST = 500.0  # exp of more overflows
 IN_THE_BOX = Path(__file__).parent.parent / "bundles"
 
 Width = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -61,6 +64,25 @@ class PreprocessingCard(_Part):
     std: Channels
 
 
+class CalibrationCard(_Part):
+    """What a raw confidence c is worth: a caption fits with the probability 1 / (1 + exp(-(slope * ln c + intercept))).
+
+    To fit is to score at least `target` CIDEr-D, which three of four captions by people reach when they are compared with
+    the others of their photo. Source: Platt 1999, "Probabilistic Outputs for Support Vector Machines"; fitted by
+    train/calibrate.py on `photos` that the model was not trained on.
+    """
+
+    slope: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    intercept: Annotated[float, Field(allow_inf_nan=False)]
+    target: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    photos: Annotated[int, Field(ge=1)]
+
+    def probability(self, confidence: float) -> float:
+        """Of a caption with this raw confidence (0 to 1) to fit its picture."""
+        logit = self.slope * math.log(max(confidence, _SMALLEST)) + self.intercept
+        return 1 / (1 + math.exp(-max(logit, -_STEEPEST)))
+
+
 class BundleCard(_Part):
     """bundle.json."""
 
@@ -70,6 +92,7 @@ class BundleCard(_Part):
     decoder: DecoderCard
     preprocessing: PreprocessingCard
     places: tuple[Width, Width] = Field(description="rows and columns of the grid that the decoder looks at")
+    calibration: CalibrationCard | None = Field(None, description="of the confidence; null: confidences are raw")
     training: dict[str, Any] = Field(description="data and settings it was trained with")
     scores: dict[str, Any]
     licences: dict[str, str]
@@ -77,8 +100,9 @@ class BundleCard(_Part):
 
     @property
     def hash(self) -> str:
-        """What names the model in every sidecar: SHA-256 over the files' hashes and all that changes a caption."""
-        parts = self.model_dump(mode="json", include={"encoder", "decoder", "preprocessing", "places", "files"})
+        """What names the model in every sidecar: SHA-256 over the files' hashes and all that changes a caption's record."""
+        named = {"encoder", "decoder", "preprocessing", "places", "files"} | ({"calibration"} if self.calibration else set())
+        parts = self.model_dump(mode="json", include=named)
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -17,8 +17,10 @@ class Caption:
     """One frame's caption.
 
     `words` and `log_probabilities` (natural logarithm) belong together, the sentence's end not among them; `confidence` is
-    exp(mean log-probability), the end included. `attention` has shape (words, rows, columns) and sums to 1 over a word's
-    map, or is None where the decoder gives none.
+    the probability that the caption fits (see bundle.CalibrationCard), or, of a bundle without a calibration, the raw
+    confidence: exp(mean log-probability), the end included. `uncertain`: the probability is below
+    captioning.uncertain_below; None where there is none. `attention` has shape (words, rows, columns) and sums to 1 over
+    a word's map, or is None where the decoder gives none.
     """
 
     text: str
@@ -26,6 +28,7 @@ class Caption:
     words: tuple[str, ...]
     log_probabilities: tuple[float, ...]
     truncated: bool = False
+    uncertain: bool | None = None
     alternatives: tuple[tuple[str, float], ...] = ()
     attention: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
 

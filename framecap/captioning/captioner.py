@@ -54,15 +54,21 @@ class BundleCaptioner:
 
     def _caption(self, sentences: list[Sentence]) -> Caption:
         best, *others = sentences
+        confidence = self._confidence(best)
         return Caption(
             text=self._text(best),
-            confidence=best.confidence,
+            confidence=confidence,
             words=tuple(self.bundle.vocabulary.decode(best.words)),
             log_probabilities=best.log_probabilities,
             truncated=best.truncated,
-            alternatives=tuple((self._text(other), other.confidence) for other in others),
+            uncertain=confidence < self.config.uncertain_below if self.bundle.card.calibration else None,
+            alternatives=tuple((self._text(other), self._confidence(other)) for other in others),
             attention=best.attention.reshape(-1, *self.bundle.card.places),
         )
+
+    def _confidence(self, found: Sentence) -> float:
+        calibration = self.bundle.card.calibration
+        return calibration.probability(found.confidence) if calibration else found.confidence
 
     def _text(self, found: Sentence) -> str:
         words = self.bundle.vocabulary.decode(found.words)

@@ -28,6 +28,7 @@ class Said:
     position: float | None
     caption: str | None
     confidence: float | None
+    uncertain: bool | None
     error: str | None
 
     @staticmethod
@@ -41,6 +42,7 @@ class Said:
             position=frame.position,
             caption=sidecar.caption,
             confidence=sidecar.confidence,
+            uncertain=sidecar.uncertain,
             error=f"{error.kind}: {error.message}" if error else None,
         )
 
@@ -138,10 +140,15 @@ def for_people(said: Said) -> str:
     if said.caption is None:
         what = f"{said.status}: {said.error}" if said.error else said.status
     else:
-        sure = f" ({said.confidence:.2f})" if said.confidence is not None else ""
+        sure = f" ({sureness(said.confidence, said.uncertain)})" if said.confidence is not None else ""
         what = f"{said.caption}{sure}{' (as before)' if said.status == 'duplicate' else ''}"
     name = said.key if said.error else said.camera
     return printable(f"{name}  {when}  {what}")
+
+
+def sureness(confidence: float, uncertain: bool | None) -> str:
+    """How sure the model is, as it stands behind a caption."""
+    return f"{confidence:.2f}, uncertain" if uncertain else f"{confidence:.2f}"
 
 
 def for_machines(said: Said) -> str:

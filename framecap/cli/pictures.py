@@ -16,7 +16,7 @@ import numpy as np
 
 from framecap.captioning.caption import Caption, Captioner
 from framecap.captioning.load import load_captioner
-from framecap.cli.console import printable
+from framecap.cli.console import printable, sureness
 from framecap.config import Config, WorkerConfig
 from framecap.errors import FramecapError, OversizedFrame, SourceNotFound
 from framecap.telemetry import mask
@@ -109,7 +109,7 @@ def _print(answer: _Answer, as_json: bool) -> None:
     elif isinstance(outcome, Exception):
         print(printable(mask(f"framecap: {answer.file}: {outcome}")), file=sys.stderr, flush=True)
     else:
-        print(printable(f"{answer.file}: {outcome.text} ({outcome.confidence:.2f})"), flush=True)
+        print(printable(f"{answer.file}: {outcome.text} ({sureness(outcome.confidence, outcome.uncertain)})"), flush=True)
 
 
 def _fields(outcome: Caption | Exception) -> dict[str, object]:
@@ -119,6 +119,7 @@ def _fields(outcome: Caption | Exception) -> dict[str, object]:
     return {
         "caption": outcome.text,
         "confidence": outcome.confidence,
+        "uncertain": outcome.uncertain,
         "truncated": outcome.truncated,
         "alternatives": [{"caption": text, "confidence": sure} for text, sure in outcome.alternatives],
     }

@@ -48,6 +48,7 @@ def _captioned(job: Job, caption: Caption, model: ModelName) -> Sidecar:
             sidecar.Alternative(caption=text, confidence=min(confidence, 1.0)) for text, confidence in caption.alternatives
         ],
         truncated=caption.truncated,
+        uncertain=caption.uncertain,
         model=sidecar.Model(name=model.name, bundle=model.bundle_hash, runtime=model.runtime),
         **_common(job),
     )
@@ -62,6 +63,7 @@ def _duplicate(job: Job, original: Sidecar) -> Sidecar:
         tokens=original.tokens,
         alternatives=original.alternatives,
         truncated=original.truncated,
+        uncertain=original.uncertain,
         model=original.model,
         **_common(job),
     )

@@ -17,7 +17,7 @@ import pytest
 from framecap.cli.console import Console, Said, Summary, clock, for_machines, for_people, summary_for_people
 from tests import command
 
-DOG = Said("captioned", "door/a.jpg", "door", "2026-11-22T10:00:00.000+00:00", 67.5, "A dog.", 0.43, None)
+DOG = Said("captioned", "door/a.jpg", "door", "2026-11-22T10:00:00.000+00:00", 67.5, "A dog.", 0.43, False, None)
 END = Summary(3, 0, None, 2, 1, 0, 0, 0, 1.5, 2.0, "./frames", "./frames/door/a.jpg.json")
 
 
