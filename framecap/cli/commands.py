@@ -26,7 +26,7 @@ def run(config: Config) -> int:
 def capture(config: Config) -> int:
     """Capture only."""
     set_up_logging(config.log.level, config.log.format)
-    with Console(config.log.format) as console, stop_on_signals() as stop:
+    with Console(config.log.format) as console, stop_on_signals() as stop, parts.served(config.telemetry):
         captured = parts.capture(config, stop, lambda key: console.advance())
         console.summary(parts.summary(config, captured, None, None))
     return parts.exit_code(captured, None)
@@ -40,7 +40,7 @@ def work(config: Config, once: bool) -> int:
         finish.set()
     last: str | None = None
 
-    with Console(config.log.format) as console, stop_on_signals() as stop:
+    with Console(config.log.format) as console, stop_on_signals() as stop, parts.served(config.telemetry):
         work = parts.Work(config)
         logger.info("captioning the frames in %s with %s (%s)", work.address, work.model.name, work.model.runtime)
 

@@ -24,7 +24,13 @@ the working directory or the file given with --config, then their defaults. A ca
 or the environment: others on the machine can see a command line."""
 
 
-_OWN_FLAGS = {"frames": "store.frames", "bundle": "captioning.bundle", "runtime": "captioning.runtime"}
+_OWN_FLAGS = {
+    "frames": "store.frames",
+    "bundle": "captioning.bundle",
+    "runtime": "captioning.runtime",
+    "shard": "ingest.shard",
+    "metrics_port": "telemetry.port",
+}
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -74,6 +80,12 @@ def _frames_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames", metavar="DIR", help="where frames and sidecars live (default: ./frames)")
 
 
+def _metrics_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--metrics-port", metavar="PORT", type=int, help="serve /metrics, /livez and /readyz there (default: they are not)"
+    )
+
+
 def _source_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source",
@@ -105,6 +117,7 @@ def _add_run(commands: Commands) -> None:
         "  framecap run video.mp4\n  framecap run 0 --fps 2 --frames /data/frames\n  framecap run rtsp://camera/stream",
     )
     _source_flags(parser)
+    _metrics_flag(parser)
     _frames_flag(parser)
     _model_flags(parser)
 
@@ -119,6 +132,7 @@ def _add_capture(commands: Commands) -> None:
         "  framecap capture video.mp4 --all\n  framecap capture --config cameras.yaml",
     )
     _source_flags(parser)
+    _metrics_flag(parser)
     _frames_flag(parser)
 
 
@@ -130,9 +144,12 @@ def _add_work(commands: Commands) -> None:
         "Caption every frame that has no sidecar, those to come included.\n"
         "Frames may come from anywhere: any .jpg .jpeg .png .webp below the directory is one. Runs until\n"
         "SIGTERM or Ctrl-C, which finish what is in hand; a second one does not wait for it.",
-        "  framecap work --frames /mnt/bucket/frames\n  framecap work --once",
+        "  framecap work --frames /mnt/bucket/frames\n  framecap work --once\n"
+        "  framecap work --frames /mnt/nfs/frames --shard 2/8 --metrics-port 9464",
     )
     parser.add_argument("--once", action="store_true", help="end when nothing is pending")
+    parser.add_argument("--shard", metavar="I/N", help="take the I-th of N shares of the frames only, such as 2/8")
+    _metrics_flag(parser)
     _frames_flag(parser)
     _model_flags(parser)
 

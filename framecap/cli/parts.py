@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
+from framecap.captioning.caption import Captioner
 from framecap.cli.console import Summary
-from framecap.config import Config, StoreConfig
+from framecap.config import Config, StoreConfig, TelemetryConfig
 from framecap.errors import FramecapError
 from framecap.frames import sidecar_key
 from framecap.ingest.base import Backlog, Ingest
 from framecap.sidecar import Sidecar
+
+if TYPE_CHECKING:
+    from framecap.telemetry.server import Seen
+
+logger = logging.getLogger(__name__)
 
 _GLANCE_SECONDS = 0.1  # how soon capture sees that it is to stop
 
@@ -85,6 +95,13 @@ class _Waitable:
         return self._flag.is_set()
 
 
+def served(config: TelemetryConfig, seen: Seen | None = None) -> AbstractContextManager[object]:
+    """Within, metrics and health of `seen` (this process) are served where the configuration says so."""
+    from framecap.telemetry.server import ThisProcess, serving
+
+    return nullcontext() if config.port is None else serving(config.host, config.port, seen or ThisProcess())
+
+
 class Work:
     """A store, its ingest and a captioner, ready to run."""
 
@@ -96,6 +113,7 @@ class Work:
         self._config = config.worker
         self._store = open_store(config.store)
         self._captioner = load_captioner(config.captioning)
+        _warm(self._captioner)
         self._ingest: Ingest = open_ingest(config.ingest, self._store)
         self.address = self._store.address
         self.model = self._captioner.model
@@ -114,6 +132,15 @@ class Work:
         finally:
             self._ingest.close()
         return Worked(done.captioned, done.duplicate, done.skipped, done.failed, pending, done.seconds)
+
+
+def _warm(captioner: Captioner) -> None:
+    """The first picture takes longest: no frame should wait for that."""
+    size = captioner.image_size
+    try:
+        captioner.caption(np.full((1, size, size, 3), 127, np.uint8))
+    except FramecapError as error:  # a device that is full, or whatever else the worker has patience with
+        logger.warning("the model does not caption yet: %s", error)
 
 
 def sidecar_place(config: StoreConfig, frame_key: str) -> str:

@@ -23,6 +23,7 @@ from framecap.cli.parts import Captured, Worked
 from framecap.config import Config
 from framecap.errors import FramecapError
 from framecap.telemetry import forward_logging
+from framecap.telemetry.gathered import Gathered, Report, report_until_the_end
 from framecap.worker.lifecycle import StopFlag, stop_on_signals
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class _Together:
         self._console = console
         self._capture = _Child("capture", _capture, config, console.log_style)
         self._worker = _Child("worker", _work, config, console.log_style)
+        self._gathered = Gathered(self._capture.name, self._worker.name)
         self._stopping = False
         self._on_its_way = 0  # frames that capture has stored
         self._captured: Captured | None = None
@@ -59,8 +61,12 @@ class _Together:
         self._exit_code = 0  # of a child that failed
 
     def run(self) -> int:
-        with _stop_or_kill((self._capture, self._worker)) as flag, self._left_on_failure():
-            self._worker.start()
+        with (
+            parts.served(self._config.telemetry, self._gathered),
+            _stop_or_kill((self._capture, self._worker)) as flag,
+            self._left_on_failure(),
+        ):
+            self._start(self._worker)
             while self._worker.running or self._capture.running:
                 self._hear()
                 self._steer(flag.is_set())
@@ -81,11 +87,15 @@ class _Together:
         """What the children are told depends on what is running and whether it is over for everybody."""
         self._stopping = self._stopping or stop
         if self._worker.ready and not (self._capture.started or self._stopping):
-            self._capture.start()
+            self._start(self._capture)
         if self._stopping or not self._worker.running:
             self._capture.order("stop")
         if self._capture.over or (self._stopping and not self._capture.started):
             self._worker.order("stop" if self._stopping else "finish")
+
+    def _start(self, child: _Child) -> None:
+        self._gathered.started(child.name)
+        child.start()
 
     def _hear(self) -> None:
         children = {child.pipe: child for child in (self._capture, self._worker) if child.running}
@@ -110,6 +120,8 @@ class _Together:
                 self._console.said(said)
             case ("log", str() as line):
                 self._console.log(line)
+            case ("telemetry", Report() as report):
+                self._gathered.heard(child.name, report)
             case ("captured", Captured() as captured):
                 self._captured = captured
             case ("worked", Worked() as worked):
@@ -120,6 +132,7 @@ class _Together:
 
     def _ended(self, child: _Child) -> None:
         exit_code = child.join()
+        self._gathered.over(child.name)
         if exit_code == 0 or child.failed:
             return
         how = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
@@ -232,6 +245,8 @@ def _child(body: _Body, pipe: Connection, config: Config, log_style: str) -> Non
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which tells us
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         threading.Thread(target=_listen, args=(pipe, stop, finish), name="orders", daemon=True).start()
+        if config.telemetry.port is not None:
+            report_until_the_end(lambda report: teller.tell("telemetry", report))
         try:
             body(config, teller, stop, finish)
         except FramecapError as error:

@@ -6,6 +6,7 @@ import logging
 import math
 import threading
 import time
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,9 +16,11 @@ from framecap.frames import is_frame_key
 from framecap.ingest.base import Backlog
 from framecap.ingest.pending import Item, Pending
 from framecap.ingest.scan import Listing, pairs
+from framecap.ingest.shard import Shard
 from framecap.ingest.watch import Watch
 from framecap.sidecar import is_whole
 from framecap.stores.base import Entry, Store
+from framecap.telemetry import health
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +32,8 @@ _MAX_SUSPECTS = 1000
 
 class ScanLease:
     """A pending frame in a worker's hand."""
+
+    given_up = None  # who kills its worker here is decoded by a child, and fails after some tries
 
     def __init__(self, ingest: ScanIngest, item: Item) -> None:
         self._ingest = ingest
@@ -48,9 +53,6 @@ class ScanLease:
         self._end()
         self._ingest.pending.release(self.entry.key, delay, counts)
 
-    def extend(self) -> None:
-        """Nothing expires here: the lease dies with the process."""
-
     def _end(self) -> None:
         """The frame may be in another hand already: to end a lease twice would end that one's."""
         if self._ended:
@@ -67,6 +69,7 @@ class ScanIngest:
         self.pending = Pending(config.settle_seconds, config.scan_seconds / 2)
         self._listing = Listing(store, timedelta(seconds=config.look_back_seconds))
         self._watch = None if watched is None else Watch(watched, self._on_file, self._on_folder)
+        self._shard = None if config.shard is None else Shard.parse(config.shard)
         self._suspects: set[str] = set()  # found by the last scan, and not yet told of by a hint
         self._renewed = -math.inf  # when hints were last found to be missing
         self._share = _SCAN_SHARE if watched is None else _HINTED_SCAN_SHARE
@@ -76,9 +79,12 @@ class ScanIngest:
         self._full_began = -math.inf  # of the last full scan that came to its end
         self._full_took = 0.0
         self._asked: float | None = None  # when `exhausted` was first wanted to be known
+        self._trouble: str | None = None  # why the last scan failed
+        self._seen = ExitStack()
         self._thread = threading.Thread(target=self._run, name="framecap-scan", daemon=True)
 
     def start(self) -> None:
+        self._seen.enter_context(health.watching(ready=[lambda: self._trouble]))
         if self._watch is not None:
             self._watch.start()  # before the first scan: what appears in between is told of
         self._thread.start()
@@ -101,10 +107,14 @@ class ScanIngest:
         self._want_full()
         return False
 
+    def stop(self) -> None:
+        """Nothing here is kept from others."""
+
     def close(self) -> None:
         with self._wake:
             self._closing = True
             self._wake.notify_all()
+        self._seen.close()
         self.pending.close()
         if self._watch is not None:
             self._watch.stop()
@@ -130,11 +140,14 @@ class ScanIngest:
             self._full_wanted = True
             self._wake.notify_all()
 
+    def _is_ours(self, key: str) -> bool:
+        return self._shard is None or self._shard.holds(key)
+
     # --- hints: called by the observer's thread ---
 
     def _on_file(self, key: str, finished: bool) -> None:
         self._suspects.discard(key)
-        if is_frame_key(key):
+        if is_frame_key(key) and self._is_ours(key):
             self._look(key, finished)
 
     def _on_folder(self, key: str) -> None:
@@ -142,7 +155,7 @@ class ScanIngest:
         self.pending.touch()
         try:
             for frame, sidecar in pairs(self._store.list(prefix=key)):
-                if not _is_there(sidecar):
+                if not _is_there(sidecar) and self._is_ours(frame.key):
                     self.pending.observe(frame, sure=True, listed=True)
         except StoreUnavailable:
             self._want_full()
@@ -175,16 +188,19 @@ class ScanIngest:
             except StoreUnavailable as error:
                 if not back_off:
                     logger.warning("cannot scan, will try again: %s", error)
+                self._trouble = f"cannot scan, trying again: {error}"
                 back_off = min(max(2 * back_off, self._config.scan_seconds), _MAX_BACK_OFF)
                 with self._wake:
                     self._full_wanted = True
             except Exception:
                 logger.exception("a scan failed, will try again")
+                self._trouble = "a scan failed, see the log; trying again"
                 back_off = _MAX_BACK_OFF
             else:
                 if back_off:
                     logger.info("scans work again")
                 back_off = 0.0
+                self._trouble = None
                 if full:
                     self._full_took = time.monotonic() - began
                     next_full = began + max(self._config.full_scan_seconds, self._full_took / self._share)
@@ -210,6 +226,8 @@ class ScanIngest:
         for frame, sidecar in pairs(self._listing.full() if full else self._listing.incremental()):
             if self._closing:
                 return
+            if not self._is_ours(frame.key):
+                continue
             torn = self._torn(frame, sidecar) if first else None
             if _is_there(sidecar) and torn is None:
                 self.pending.drop(frame.key)

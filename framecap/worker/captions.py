@@ -36,6 +36,10 @@ class SteadyCaptioner:
                 logger.error("%d frames in a row could not be captioned, the last because: %s", self._failures, answer)
         return answers
 
+    def problem(self) -> str | None:
+        """Why no frame gets a caption, when so many in a row got none that it is not the frames."""
+        return f"{self._failures} frames in a row could not be captioned" if self._failures >= _ALARMING_FAILURES else None
+
     def _answers(self, pictures: Sequence[Images]) -> list[Caption | Exception]:
         answers: list[Caption | Exception] = []
         while len(answers) < len(pictures):

@@ -21,11 +21,13 @@ class Patience:
         self._failures = 0
         self._until = 0.0
         self._said_at = -_SAY_AGAIN_SECONDS
+        self._last: Exception | None = None
 
     def failed(self, error: Exception) -> float:
         """Note a failure; how many seconds to wait before the next try."""
         with self._lock:
             now = time.monotonic()
+            self._last = error
             if now >= self._until:  # failures at the same time are one
                 self._failures += 1
             delay = min(_FIRST_SECONDS * 2.0 ** min(self._failures - 1, 10), _MAX_SECONDS)
@@ -46,6 +48,11 @@ class Patience:
     @property
     def troubled(self) -> bool:
         return self._failures > 0
+
+    def problem(self) -> str | None:
+        """What the trouble is, while there is any."""
+        last = self._last
+        return f"trouble, trying again until it is over: {last}" if self.troubled and last else None
 
     @property
     def wait(self) -> float:

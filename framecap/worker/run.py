@@ -44,6 +44,7 @@ from framecap.worker.patience import Patience
 from framecap.worker.records import record
 from framecap.worker.stages import Stage
 from framecap.worker.tally import Tally, WorkSummary
+from framecap.worker.vitals import Vitals
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +102,7 @@ class _Worker:
         self._reading = Stage("read", _READERS, self._read, self._went_wrong)
         self._decoding = Stage("decode", count, self._decode, self._went_wrong)
         self._committing = Stage("commit", _COMMITTERS, self._commit, self._went_wrong)
+        self._vitals = Vitals(ingest, [self._patience.problem, self._captioner.problem])
         self._over = False  # what is still under way is nobody's any more
         self._fatal: BaseException | None = None
 
@@ -110,13 +112,15 @@ class _Worker:
         captioning = threading.Thread(target=self._guarded, args=(self._caption_batches,), name="caption", daemon=True)
         stages = (self._reading, self._decoding, self._committing)
         threads = [leasing, captioning, *(thread for stage in stages for thread in stage.threads)]
-        try:
-            for thread in threads:
-                thread.start()
-            leasing.join()
-            self._drain(stop)
-        finally:
-            self._end(threads)
+        with self._vitals.seen():
+            try:
+                for thread in threads:
+                    thread.start()
+                leasing.join()
+                self._ingest.stop()
+                self._drain(stop)
+            finally:
+                self._end(threads)
         if self._fatal:
             raise self._fatal
         return self._tally.summary(time.monotonic() - started)
@@ -126,6 +130,7 @@ class _Worker:
     def _lease_frames(self, stop: Flag, finish: Flag) -> None:
         """Until it is time to stop. In trouble one frame at a time is tried, so that little work is done for nothing."""
         while not (stop.is_set() or self._over or self._fatal):
+            self._vitals.leasing.beat()
             if (wait := self._patience.wait) > 0:
                 time.sleep(min(wait, _GLANCE_SECONDS))
                 continue
@@ -152,6 +157,8 @@ class _Worker:
     def _read(self, job: Job) -> None:
         started = time.monotonic()
         job.entry = self._store.stat(job.key)
+        if job.lease.given_up is not None:
+            raise job.lease.given_up
         self._room.take(self._needed(job))
         try:
             job.data = self._store.read(job.key, self._config.max_bytes)
@@ -185,7 +192,9 @@ class _Worker:
     def _caption_batches(self) -> None:
         while (batch := self._batches.take(self._captioner.limit)) is not None and not self._over:
             started = time.monotonic()
+            self._vitals.captioning.beat()
             answers = self._captioner.caption([job.picture.pixels for job in batch if job.picture])
+            self._vitals.captioning.rest()
             seconds = self._spent("caption", started)
             for job, answer in zip(batch, answers, strict=True):
                 job.wait_seconds = started - job.decoded_at
@@ -248,7 +257,8 @@ class _Worker:
             return
         retryable = error.retryable if isinstance(error, FramecapError) else True
         match error:
-            case FrameGone():
+            case FrameGone():  # the store has answered
+                self._patience.worked()
                 self._finished(job, None)
             case StoreUnavailable() | DeviceMemoryError():  # no fault of the frame's
                 self._give_back(job, self._patience.failed(error))
@@ -306,6 +316,7 @@ class _Worker:
         """Wait for what is in the hand: as long as it takes, or for the grace time once it is to stop."""
         deadline: float | None = None
         while not self._fatal and not self._hand.wait_for_less_than(1, _GLANCE_SECONDS):
+            self._vitals.leasing.beat()
             if deadline is None and stop.is_set():
                 logger.info("stopping: %d frames in hand are finished first", len(self._hand.jobs))
                 deadline = time.monotonic() + self._config.grace_seconds

@@ -36,6 +36,7 @@ class Tally:
 
     def committed(self, made: Sidecar) -> None:
         telemetry.frames_committed.labels(made.status).inc()
+        telemetry.last_commit.set_to_current_time()
         with self._lock:
             self._counts[made.status] += 1
             if self._on_commit is None:

@@ -1,0 +1,39 @@
+"""How a worker is seen from outside: its pulses and troubles in; health and the age of the oldest pending frame out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from framecap.ingest.base import Ingest
+from framecap.telemetry import Pulse, health, oldest_pending_seconds
+from framecap.telemetry.health import Check
+
+_LEASING_HANGS_SECONDS = 30.0  # it glances several times a second
+_CAPTIONING_HANGS_SECONDS = 600.0  # over one batch: a large model on few cores takes its time
+
+
+class Vitals:
+    """Two pulses: `leasing` beats all the time, `captioning` at the start of a batch, and rests after it."""
+
+    def __init__(self, ingest: Ingest, troubles: Sequence[Check]) -> None:
+        self.leasing = Pulse("leasing", _LEASING_HANGS_SECONDS)
+        self.captioning = Pulse("captioning", _CAPTIONING_HANGS_SECONDS)
+        self._ingest = ingest
+        self._troubles = troubles
+
+    @contextmanager
+    def seen(self) -> Iterator[None]:
+        """Within, the worker is at work."""
+        self.leasing.beat()
+        oldest_pending_seconds.set_function(self._oldest_pending)
+        try:
+            with health.watching([self.leasing.problem, self.captioning.problem], self._troubles):
+                yield
+        finally:
+            oldest_pending_seconds.set_function(float)
+
+    def _oldest_pending(self) -> float:
+        oldest = self._ingest.backlog().oldest
+        return 0.0 if oldest is None else max(0.0, time.time() - oldest)
