@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from framecap.capture.backoff import Backoff
+from framecap.capture.captured import CapturedFrame
 from framecap.capture.frozen import FrozenWatch
-from framecap.capture.overflow import BoundedQueue
+from framecap.capture.overflow import FrameQueue
 from framecap.capture.plan import Plan
 from framecap.capture.process import ReaderGone, ReaderProcess
 from framecap.capture.protocol import Dropped, Ended, Note, Opened, Picture, Ready, Request
 from framecap.capture.source import Kind
 from framecap.capture.tally import Tally
-from framecap.capture.writer import CapturedFrame
 from framecap.config import CaptureConfig
 from framecap.errors import SourceError, SourceRefused, SourceStalled, SourceUnreachable
 from framecap.frames import FrameName, embed_position
@@ -38,16 +38,15 @@ class Camera:
         self,
         plan: Plan,
         config: CaptureConfig,
-        queue: BoundedQueue[CapturedFrame],
+        queue: FrameQueue,
         tally: Tally,
-        numbers: Iterator[int],
         halt: threading.Event,
     ) -> None:
         self._plan = plan
         self._config = config
         self._queue = queue
         self._tally = tally
-        self._numbers = numbers
+        self._numbers = itertools.count()
         self._halt = halt
         self._lock = threading.Lock()
         self._process: ReaderProcess | None = None
@@ -119,7 +118,7 @@ class Camera:
         self._fruitless = 0
         picture = self._plan.source.pictures[min(self._last_index, len(self._plan.source.pictures) - 1)]
         log.error("%s: picture %r is left out after %d tries", failure, mask(picture), MAX_FRUITLESS)
-        self._drop("undecodable", 1)
+        self._tally.drop("undecodable", 1)
         return 0.0
 
     def _reconnect(self, failure: SourceError) -> float:
@@ -199,7 +198,7 @@ class Camera:
                         log.warning(
                             "camera %s: picture %r is left out: it cannot be decoded", self._plan.name, mask(picture)
                         )
-                    self._drop(reason, count)
+                    self._tally.drop(reason, count)
                 case Note(text=text):
                     self._say_once(f"camera {self._plan.name}: {self._plan.source.shown}: {text}")
                 case Ended():
@@ -230,9 +229,11 @@ class Camera:
         else:
             name = FrameName(self._plan.name, _EPOCH + timedelta(microseconds=picture.at), next(self._numbers))
             self._watch(data)
-        gone = self._queue.put(CapturedFrame(name, data, live=not self._recorded))
-        if gone is not None:
-            self._drop(self._config.overflow, 1)
+        frame = CapturedFrame(name, data, live=not self._recorded)
+        if self._recorded and self._queue.holds(frame):
+            self._tally.already_there()
+        else:
+            self._queue.put(frame)
 
     def _recorded_at(self, picture: Picture) -> datetime:
         """The same at every run, so that nothing is stored twice.
@@ -259,12 +260,6 @@ class Camera:
             )
         elif change == "moving":
             log.info("camera %s: the picture moves again", self._plan.name)
-
-    def _drop(self, reason: str, count: int) -> None:
-        first = self._tally.dropped(reason, count)
-        if first:  # stale ones are usual: a stream begins with what its server has kept
-            level = logging.INFO if reason == "stale" else logging.WARNING
-            log.log(level, "camera %s: frames are dropped (%s), the summary will say how many", self._plan.name, reason)
 
     def _say_once(self, text: str) -> None:
         if text not in self._said:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
 from framecap.capture.camera import Camera
-from framecap.capture.overflow import BoundedQueue
+from framecap.capture.overflow import FrameQueue
 from framecap.capture.plan import Plan, make_plans
+from framecap.capture.spool import Spool, open_spool
 from framecap.capture.tally import CameraSummary, Tally
-from framecap.capture.writer import CapturedFrame, FrameWriter
+from framecap.capture.writer import END_PATIENCE_SECONDS, GRACE_SECONDS, FrameWriter
 from framecap.config import CaptureConfig
 from framecap.errors import FramecapError
 from framecap.stores.base import Store
+from framecap.telemetry import mask
 
 STOP_LATENCY_SECONDS = 0.25  # any object with is_set and wait may be the stop: it cannot wake us, we look
 
@@ -33,7 +35,7 @@ class Stop(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CaptureSummary:
-    """A capture run: one summary per camera, in the order of the configuration."""
+    """A capture run: one summary per camera, in the order of the configuration; then those that only the spool knew."""
 
     cameras: tuple[CameraSummary, ...]
 
@@ -50,6 +52,11 @@ class CaptureSummary:
         return sum(sum(camera.dropped.values()) for camera in self.cameras)
 
     @property
+    def spooled(self) -> int:
+        """Frames that wait in the spool for the next run."""
+        return sum(camera.spooled for camera in self.cameras)
+
+    @property
     def reconnects(self) -> int:
         return sum(camera.reconnects for camera in self.cameras)
 
@@ -58,33 +65,61 @@ class CaptureSummary:
         return tuple(camera.problem for camera in self.cameras if camera.problem is not None)
 
 
-class _Line:
-    """One camera's supervisor, queue and writer, in two threads."""
+class _Run:
+    """What all cameras of a run share. `halt`: it is told to stop; `ended`: all sources have ended."""
 
     def __init__(
-        self, plan: Plan, config: CaptureConfig, store: Store, halt: threading.Event, on_frame: Callable[[str], None] | None
+        self, config: CaptureConfig, store: Store, spool: Spool | None, on_frame: Callable[[str], None] | None
     ) -> None:
-        self.tally = Tally(plan.name, plan.source.shown)
-        queue: BoundedQueue[CapturedFrame] = BoundedQueue(config.queue, config.overflow)
-        numbers = itertools.count()
-        self._camera = Camera(plan, config, queue, self.tally, numbers, halt)
-        writer = FrameWriter(queue, store, self.tally, numbers, halt, on_frame)
-        self._threads = (
-            threading.Thread(target=self._camera.run, name=f"camera {plan.name}", daemon=True),
-            threading.Thread(target=writer.run, name=f"writer {plan.name}", daemon=True),
+        self.config = config
+        self.store = store
+        self.spool = spool
+        self.on_frame = on_frame
+        self.halt = threading.Event()
+        self.ended = threading.Event()
+
+
+class _Line:
+    """One camera's supervisor, queue and writer, in two threads; without a plan, the frames of it that are in the spool."""
+
+    def __init__(self, run: _Run, name: str, plan: Plan | None) -> None:
+        self._run = run
+        self.tally = Tally(name, plan.source.shown if plan else "the spool")
+        part = run.spool.camera(name, self.tally.drop) if run.spool else None
+        self._queue = FrameQueue(run.config.queue, run.config.overflow, self.tally.drop, part)
+        writer = FrameWriter(self._queue, run.store, self.tally, run.halt, run.ended, run.on_frame)
+        self._writing = threading.Thread(target=writer.run, name=f"writer {name}", daemon=True)
+        self._camera = Camera(plan, run.config, self._queue, self.tally, run.halt) if plan else None
+        self._reading = (
+            threading.Thread(target=self._camera.run, name=f"camera {name}", daemon=True) if self._camera else None
         )
 
     def start(self) -> None:
-        for thread in self._threads:
-            thread.start()
+        if self._reading is None:
+            self._queue.close()
+        else:
+            self._reading.start()
+        self._writing.start()
 
     def stop(self) -> None:
-        self._camera.stop()
+        if self._camera is not None:
+            self._camera.stop()
 
-    def join(self) -> None:
-        for thread in self._threads:
-            if thread.ident is not None:
-                thread.join()
+    def wait_for_source(self) -> None:
+        if self._reading is not None and self._reading.ident is not None:
+            self._reading.join()
+
+    def finish(self) -> None:
+        """After the source's end: until everything is stored, or left in the spool; for ever where there is none."""
+        while self._writing.ident is not None and self._writing.is_alive():
+            self._writing.join(STOP_LATENCY_SECONDS if self._queue.durable else None)
+            patience = GRACE_SECONDS if self._run.halt.is_set() else END_PATIENCE_SECONDS
+            if self._queue.durable and self._queue.stuck_seconds() > patience:  # a mount can hang for ever
+                break
+        waiting, lost = self._queue.leave()
+        self.tally.spooled(waiting)
+        if lost:
+            self.tally.drop("store_unavailable", lost)
 
 
 def run_capture(
@@ -92,39 +127,66 @@ def run_capture(
 ) -> CaptureSummary:
     """Capture all cameras until every source has ended, or `stop` is set; frames that were taken are stored first.
 
-    `on_frame` is called with the key of each frame that is newly stored, from several threads. Raises SourceNotFound and
-    ConfigError before anything starts; what goes wrong later is in the summary and the log.
+    With a spool, what cannot be stored stays there, and what an earlier run has left there is stored first. `on_frame` is
+    called with the key of each frame that is newly stored, from several threads. Raises SourceNotFound and ConfigError
+    before anything starts; what goes wrong later is in the summary and the log.
     """
     plans = make_plans(config)
-    halt = threading.Event()
-    lines = [_Line(plan, config, store, halt, on_frame) for plan in plans]
+    with open_spool(config.spool, config.overflow == "drop_oldest", store.directory) or nullcontext() as spool:
+        summary = _capture(plans, _Run(config, store, spool, on_frame), stop)
+        if spool is not None and summary.spooled:
+            log.warning(
+                "%d frames wait in the spool %s: the next framecap capture that has it delivers them first",
+                summary.spooled,
+                mask(str(spool.root)),
+            )
+    return summary
+
+
+def _capture(plans: tuple[Plan, ...], run: _Run, stop: Stop) -> CaptureSummary:
+    lines = [_Line(run, plan.name, plan) for plan in plans]
+    if run.spool is not None:
+        lines += _left_over(run, {plan.name for plan in plans})
     over = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(stop, over, halt, lines), name="capture stop", daemon=True)
+    watcher = threading.Thread(target=_watch, args=(stop, over, run, lines), name="capture stop", daemon=True)
     try:
-        for plan, line in zip(plans, lines, strict=True):
-            log.info("camera %s: reading %s into %s", plan.name, plan.source.shown, store.address)
+        for plan in plans:
+            log.info("camera %s: reading %s into %s", plan.name, plan.source.shown, run.store.address)
+        for line in lines:
             line.start()
         watcher.start()
         for line in lines:
-            line.join()
+            line.wait_for_source()
     except BaseException:
-        _halt(halt, lines)
+        _halt(run, lines)
         raise
     finally:
-        over.set()
         for line in lines:
-            line.join()
+            line.wait_for_source()
+        run.ended.set()
+        for line in lines:
+            line.finish()
+        over.set()
     return CaptureSummary(tuple(line.tally.summary() for line in lines))
 
 
-def _watch(stop: Stop, over: threading.Event, halt: threading.Event, lines: list[_Line]) -> None:
+def _left_over(run: _Run, configured: set[str]) -> list[_Line]:
+    """An earlier run's frames: those of cameras that are read now go first there, the others have lines of their own."""
+    assert run.spool is not None
+    left = run.spool.left()
+    if left:
+        log.info("the spool holds frames of an earlier run (%s): they are delivered first", ", ".join(left))
+    return [_Line(run, name, None) for name in left if name not in configured]
+
+
+def _watch(stop: Stop, over: threading.Event, run: _Run, lines: list[_Line]) -> None:
     while not over.is_set():
         if stop.wait(STOP_LATENCY_SECONDS):
-            _halt(halt, lines)
+            _halt(run, lines)
             return
 
 
-def _halt(halt: threading.Event, lines: list[_Line]) -> None:
-    halt.set()
+def _halt(run: _Run, lines: list[_Line]) -> None:
+    run.halt.set()
     for line in lines:
         line.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter
 from collections.abc import Mapping
@@ -10,14 +11,18 @@ from dataclasses import dataclass
 from framecap import telemetry
 from framecap.errors import FramecapError
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class CameraSummary:
     """One camera's run. `source` is without credentials; `problem` is what was wrong with it at the end, if anything.
 
-    `dropped` counts by reason: `drop_oldest` and `drop_newest` (the queue was full), `undecodable`, `stale` (pictures that
-    had waited in the camera's or network's buffers: nobody knows their time), `store_unavailable` (away when capture
-    stopped), `store_refused`, `key_taken` (the store has another picture under the key that this frame of a recording has).
+    `dropped` counts by reason: `drop_oldest` and `drop_newest` (the queue, and the spool where there is one, was full),
+    `undecodable`, `stale` (pictures that had waited in the camera's or network's buffers: nobody knows their time),
+    `store_unavailable` (away when capture stopped), `store_refused`, `key_taken` (the store has another picture under the
+    key that this frame of a recording has), `spool_damaged` (the disk gave back something else than was put there).
+    `spooled` frames are neither stored nor dropped: they wait in the spool for the next run.
     """
 
     camera: str
@@ -25,6 +30,7 @@ class CameraSummary:
     captured: int
     already_there: int
     dropped: Mapping[str, int]
+    spooled: int
     reconnects: int
     frozen: int
     problem: FramecapError | None
@@ -33,7 +39,8 @@ class CameraSummary:
     def lost(self) -> int:
         """Frames that were wanted and are not in the store."""
         return sum(
-            self.dropped.get(reason, 0) for reason in ("undecodable", "store_unavailable", "store_refused", "key_taken")
+            self.dropped.get(reason, 0)
+            for reason in ("undecodable", "store_unavailable", "store_refused", "key_taken", "spool_damaged")
         )
 
 
@@ -46,6 +53,7 @@ class Tally:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
+        self._spooled = 0
         self._problem: FramecapError | None = None
 
     def captured(self) -> None:
@@ -61,6 +69,17 @@ class Tally:
         with self._lock:
             self._dropped[reason] += count
             return self._dropped[reason] == count
+
+    def drop(self, reason: str, count: int) -> None:
+        """Count dropped frames, and say once that there are such."""
+        if self.dropped(reason, count):  # stale ones are usual: a stream begins with what its server has kept
+            level = logging.INFO if reason == "stale" else logging.WARNING
+            log.log(level, "camera %s: frames are dropped (%s), the summary will say how many", self.camera, reason)
+
+    def spooled(self, count: int) -> None:
+        """So many frames wait in the spool at the end."""
+        with self._lock:
+            self._spooled = count
 
     def reconnected(self) -> None:
         telemetry.source_reconnects.labels(self.camera).inc()
@@ -86,6 +105,7 @@ class Tally:
                 captured=self._counts["captured"],
                 already_there=self._counts["already_there"],
                 dropped=dict(self._dropped),
+                spooled=self._spooled,
                 reconnects=self._counts["reconnects"],
                 frozen=self._counts["frozen"],
                 problem=self._problem,

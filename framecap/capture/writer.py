@@ -5,71 +5,73 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
 from framecap import telemetry
 from framecap.capture.backoff import Backoff
-from framecap.capture.overflow import BoundedQueue
+from framecap.capture.captured import CapturedFrame
+from framecap.capture.overflow import FrameQueue
 from framecap.capture.tally import Tally
 from framecap.errors import FrameGone, OversizedFrame, StoreError, StoreUnavailable
-from framecap.frames import FrameName, make_key
+from framecap.frames import make_key
 from framecap.stores.base import Put, Store
 
 RETRY_SECONDS = (0.5, 30.0)
-GRACE_SECONDS = 10.0  # how long a store that is away is still tried once capture has been told to stop
+GRACE_SECONDS = 10.0  # for what is still to be stored once capture has been told to stop
+END_PATIENCE_SECONDS = 60.0  # how long a store may be away at the end of all sources before frames are left in the spool
 
 Answer = TypeVar("Answer")
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class CapturedFrame:
-    """A frame with its name. `live`: another frame under its key is another moment, so it takes the next number."""
-
-    name: FrameName
-    data: bytes = field(repr=False)
-    live: bool
-
-
 class FrameWriter:
-    """Runs in a thread of its own until the queue is closed and empty."""
+    """Runs in a thread of its own until the queue is closed and empty, or the rest is left in the spool.
+
+    `halt`: capture is told to stop. `ended`: all sources have ended, nothing is waited for but the store.
+    """
 
     def __init__(
         self,
-        queue: BoundedQueue[CapturedFrame],
+        queue: FrameQueue,
         store: Store,
         tally: Tally,
-        numbers: Iterator[int],
         halt: threading.Event,
+        ended: threading.Event,
         on_frame: Callable[[str], None] | None,
     ) -> None:
         self._queue = queue
         self._store = store
         self._tally = tally
-        self._numbers = numbers
         self._halt = halt
+        self._ended = ended
         self._on_frame = on_frame
         self._backoff = Backoff(*RETRY_SECONDS)
         self._away = False
-        self._deadline: float | None = None
+        self._away_since: float | None = None
+        self._deadline: float | None = None  # once capture has been told to stop
 
     def run(self) -> None:
-        # The durable spool will stand here, between the queue and the store: what the store does not take goes to local
-        # disk, and comes from there in order.
         while (frame := self._queue.get()) is not None:
+            if self._queue.durable and self._halt.is_set() and not self._within_grace():
+                self._queue.put_back()
+                return
             try:
                 self._store_frame(frame)
             except StoreUnavailable as error:
+                if self._queue.durable:
+                    self._queue.put_back()
+                    return
                 self._drop("store_unavailable", error)
             except StoreError as error:
                 self._drop("store_refused", error)
             except Exception as error:  # a defect must cost one frame, not the camera
                 log.exception("camera %s: a frame could not be stored", self._tally.camera)
                 self._drop("store_refused", error)
+            self._queue.done()
 
     def _drop(self, reason: str, error: Exception) -> None:
         if self._tally.dropped(reason):
@@ -82,7 +84,8 @@ class FrameWriter:
             put = self._insist(partial(self._store.put_frame, key, frame.data))
             if put is Put.STORED or not frame.live or self._holds(key, frame.data):
                 break
-            name = replace(name, sequence=next(self._numbers))
+            # Not the run's next number: a frame that comes out of the spool a second time must find where it is already.
+            name = replace(name, sequence=name.sequence + 1)
         if put is Put.ALREADY_THERE and not frame.live:
             self._stored_before(key, frame.data)
             return
@@ -117,15 +120,17 @@ class FrameWriter:
             log.exception("camera %s: whoever listens for frames failed", self._tally.camera)
 
     def _insist(self, operation: Callable[[], Answer]) -> Answer:
-        """The store's answer, however often it must be asked. Raises StoreUnavailable only when told to stop meanwhile."""
+        """The store's answer, however often it must be asked. Raises StoreUnavailable only at the end of all patience."""
         while True:
             try:
                 answer = operation()
             except StoreUnavailable as error:
                 telemetry.store_errors.labels("put_frame").inc()
                 if not self._away:
-                    log.warning("camera %s: the store is away, trying again until it is back: %s", self._tally.camera, error)
+                    where = "frames go to the spool" if self._queue.durable else "trying again"
+                    log.warning("camera %s: the store is away, %s until it is back: %s", self._tally.camera, where, error)
                 self._away = True
+                self._queue.store_is_away()
                 if not self._pause():
                     raise
             else:
@@ -133,18 +138,30 @@ class FrameWriter:
                     log.info("camera %s: the store is back", self._tally.camera)
                 self._away = False
                 self._backoff.reset()
+                self._away_since = None
                 return answer
 
     def _pause(self) -> bool:
         """Wait before the next try; whether there is to be one."""
         delay = self._backoff.failed()
-        if not self._halt.wait(delay):
-            return True
-        now = time.monotonic()
+        if not self._halt.is_set():
+            if self._queue.durable and self._ended.is_set() and self._away_for() > END_PATIENCE_SECONDS:
+                return False
+            if not self._halt.wait(delay):
+                return True
+        if self._queue.durable or not self._within_grace():
+            return False
+        time.sleep(min(delay, RETRY_SECONDS[0]))
+        return True
+
+    def _away_for(self) -> float:
+        """Seconds for which the store has been away since all sources ended."""
+        if self._away_since is None:
+            self._away_since = time.monotonic()
+        return time.monotonic() - self._away_since
+
+    def _within_grace(self) -> bool:
         if self._deadline is None:
-            self._deadline = now + GRACE_SECONDS
+            self._deadline = time.monotonic() + GRACE_SECONDS
             self._backoff.reset()
-        left = self._deadline - now
-        if left > 0:
-            time.sleep(min(delay, left, RETRY_SECONDS[0]))
-        return left > 0
+        return time.monotonic() < self._deadline

@@ -17,6 +17,8 @@ from framecap.telemetry.metrics import (
     pending_frames,
     source_freezes,
     source_reconnects,
+    spooled_bytes,
+    spooled_frames,
     stage_seconds,
     store_errors,
 )
@@ -40,6 +42,8 @@ __all__ = [
     "set_up_logging",
     "source_freezes",
     "source_reconnects",
+    "spooled_bytes",
+    "spooled_frames",
     "stage_seconds",
     "store_errors",
 ]

@@ -14,6 +14,8 @@ source_reconnects = Counter("framecap_source_reconnects_total", "Times a source 
 source_freezes = Counter(
     "framecap_source_freezes_total", "Times a live source went on sending one and the same picture", ["camera"]
 )
+spooled_frames = Gauge("framecap_spooled_frames", "Frames that wait in capture's spool for the store", ["camera"])
+spooled_bytes = Gauge("framecap_spooled_bytes", "Bytes of the frames in capture's spool", ["camera"])
 frames_committed = Counter("framecap_frames_total", "Sidecars committed", ["status"])
 stage_seconds = Histogram("framecap_stage_duration_seconds", "Time a frame (or batch) spends in a stage", ["stage"])
 pending_frames = Gauge("framecap_pending_frames", "Frames without a sidecar that the worker knows of")

@@ -17,6 +17,7 @@ class MemoryStore:
     """`before_put` and `after_put` are called with each key, and may wait or raise."""
 
     address = "memory"
+    directory = None
 
     def __init__(self) -> None:
         self.frames: dict[str, bytes] = {}

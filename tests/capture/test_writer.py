@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from framecap import frames
 from framecap.capture import writer as writer_module
-from framecap.capture.overflow import BoundedQueue
+from framecap.capture.captured import CapturedFrame
+from framecap.capture.overflow import FrameQueue
 from framecap.capture.tally import CameraSummary, Tally
-from framecap.capture.writer import CapturedFrame, FrameWriter
+from framecap.capture.writer import FrameWriter
 from framecap.errors import KeyRefused
 from framecap.frames import FrameName
 from tests.capture.memory_store import MemoryStore, away
@@ -36,13 +37,13 @@ def write(
 ) -> CameraSummary:
     """One run: frames numbered from 0, as a camera's supervisor does."""
     numbers = itertools.count()
-    queue: BoundedQueue[CapturedFrame] = BoundedQueue(1000, "wait")
+    tally = Tally("cam", "source")
+    queue = FrameQueue(1000, "wait", tally.drop)
     for at, data in captured:
         queue.put(CapturedFrame(FrameName("cam", at, next(numbers)), data, live))
     queue.close()
-    tally = Tally("cam", "source")
     on_frame = None if told is None else told.append
-    FrameWriter(queue, store, tally, numbers, halt or threading.Event(), on_frame).run()  # type: ignore[arg-type]
+    FrameWriter(queue, store, tally, halt or threading.Event(), threading.Event(), on_frame).run()  # type: ignore[arg-type]
     return tally.summary()
 
 
@@ -141,15 +142,14 @@ def test_a_frame_that_the_store_refuses_costs_only_itself(error: Exception) -> N
 
 def test_a_listener_that_raises_does_not_stop_the_writer() -> None:
     store = MemoryStore()
-    queue: BoundedQueue[CapturedFrame] = BoundedQueue(10, "wait")
+    tally = Tally("cam", "source")
+    queue = FrameQueue(10, "wait", tally.drop)
     for number in range(2):
         queue.put(CapturedFrame(FrameName("cam", NOON, number), b"x%d" % number, live=True))
     queue.close()
-    tally = Tally("cam", "source")
-    numbers = itertools.count(2)
 
     def fail(key: str) -> None:
         raise RuntimeError(key)
 
-    FrameWriter(queue, store, tally, numbers, threading.Event(), fail).run()  # type: ignore[arg-type]
+    FrameWriter(queue, store, tally, threading.Event(), threading.Event(), fail).run()  # type: ignore[arg-type]
     assert tally.summary().captured == 2
