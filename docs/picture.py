@@ -30,7 +30,7 @@ def panel(frame: Path) -> npt.NDArray[np.uint8]:
     canvas[MARGIN : MARGIN + HEIGHT, MARGIN : MARGIN + WIDTH] = cv2.resize(
         picture, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA
     )
-    lines = [*wrapped(sidecar.caption), f"confidence {sidecar.confidence:.2f}"]
+    lines = [*wrapped(sidecar.caption), f"confidence {sidecar.confidence:.2f}{', uncertain' if sidecar.uncertain else ''}"]
     for number, line in enumerate(lines):
         colour = GREY if number == len(lines) - 1 else INK
         at = (MARGIN, HEIGHT + MARGIN + (number + 1) * LINE)

@@ -55,6 +55,7 @@ captions = {
     "tokens": st.lists(st.builds(Token, text=texts, log_probability=log_probabilities), max_size=3),
     "alternatives": st.lists(st.builds(Alternative, caption=texts, confidence=probabilities), max_size=2),
     "truncated": st.booleans(),
+    "uncertain": st.none() | st.booleans(),
     "model": st.builds(Model, name=texts, bundle=hashes, runtime=texts),
 }
 failures = st.builds(Failure, kind=texts, message=texts, attempts=st.integers(1, 9))

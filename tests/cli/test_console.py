@@ -32,6 +32,7 @@ END = Summary(3, 0, None, 2, 1, 0, 0, 0, 1.5, 2.0, "./frames", "./frames/door/a.
             replace(DOG, status="failed", caption=None, error="empty: no bytes"),
             "door/a.jpg  0:01:07.50  failed: empty: no bytes",
         ),
+        (replace(DOG, uncertain=True), "door  0:01:07.50  A dog. (0.43, uncertain)"),
         (replace(DOG, camera="a\nb\x1b[2J"), "a\\nb\\x1b[2J  0:01:07.50  A dog. (0.43)"),
     ],
 )

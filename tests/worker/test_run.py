@@ -40,12 +40,14 @@ def test_a_frame_of_our_own_capture_gets_a_whole_sidecar(tmp_path: Path) -> None
     key = make_key(FrameName("gate", at, 7))
     jpeg = encoded(scene(64, 48))
     fill(tmp_path, {key: frames.embed_position(jpeg, 12.5)})
-    best = Caption("A dog runs.", 0.8, ("a", "dog", "runs"), (-0.1, -0.2, 0.0), alternatives=(("A dog.", 0.5),))
+    best = Caption(
+        "A dog runs.", 0.8, ("a", "dog", "runs"), (-0.1, -0.2, 0.0), uncertain=True, alternatives=(("A dog.", 0.5),)
+    )
     before = telemetry.frames_committed.labels("captioned")._value.get()
     done = work(local_store(tmp_path), ScriptedCaptioner(lambda images: [best] * len(images)))
     (made,) = check_oracle(tmp_path, done.committed).values()
     assert made == done.committed[0]
-    assert (made.status, made.caption, made.confidence, made.truncated) == ("captioned", "A dog runs.", 0.8, False)
+    assert (made.status, made.caption, made.confidence, made.uncertain) == ("captioned", "A dog runs.", 0.8, True)
     assert [(token.text, token.log_probability) for token in made.tokens] == [("a", -0.1), ("dog", -0.2), ("runs", 0.0)]
     assert [(other.caption, other.confidence) for other in made.alternatives] == [("A dog.", 0.5)]
     assert (made.frame.camera, made.frame.captured_at, made.frame.sequence, made.frame.position) == ("gate", at, 7, 12.5)
