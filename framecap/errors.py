@@ -13,6 +13,10 @@
     │   ├── FrameGone            the frame was deleted meanwhile
     │   ├── FrameUnreadable      this user may not read the frame               retry until settled
     │   └── KeyRefused           a key that could leave the store, or no frame
+    ├── QueueError             the queue that tells of new frames
+    │   ├── QueueUnavailable     it is away, or refuses                        retry
+    │   ├── MessageUnreadable    a message that is no S3 event
+    │   └── PoisonFrame          a frame that came back from its workers too often
     ├── DecodeError            the bytes of one frame
     │   ├── EmptyFrame           zero bytes                                    retry until settled
     │   ├── TruncatedFrame       the end of the picture is missing             retry until settled
@@ -99,6 +103,23 @@ class KeyRefused(StoreError):
     kind = "key_refused"
 
 
+class QueueError(FramecapError):
+    kind = "queue"
+
+
+class QueueUnavailable(QueueError):
+    kind = "queue_unavailable"
+    retryable = True
+
+
+class MessageUnreadable(QueueError):
+    kind = "message_unreadable"
+
+
+class PoisonFrame(QueueError):
+    kind = "poison"
+
+
 class DecodeError(FramecapError):
     kind = "decode"
 
@@ -151,3 +172,16 @@ class DeviceMemoryError(ModelError):
 
 class SidecarError(FramecapError):
     kind = "sidecar"
+
+
+def kinds_below(kind: str) -> frozenset[str]:
+    """The kind itself and those of the tree below it; empty for a word that is no kind."""
+    found = set()
+    branches = [(FramecapError, False)]
+    while branches:
+        error, within = branches.pop()
+        within = within or error.kind == kind
+        if within:
+            found.add(error.kind)
+        branches += [(below, within) for below in error.__subclasses__()]
+    return frozenset(found)

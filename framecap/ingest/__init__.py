@@ -1,11 +1,10 @@
-"""Which frames are pending: a configuration and a store in, leases out; the scan is the truth, hints bring keys forward.
-
-Queues (SQS) will be `ingest/queue.py`, opened here.
-"""
+"""Which frames are pending: a configuration and a store in, leases out; by scans and hints, or by a queue of S3's events."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from framecap.config import S3Config, WorkerConfig
 
 if TYPE_CHECKING:
     from framecap.config import IngestConfig
@@ -14,9 +13,24 @@ if TYPE_CHECKING:
 
 __all__ = ["open_ingest"]
 
+_S3 = S3Config()
+_CAPACITY = WorkerConfig().queue
 
-def open_ingest(config: IngestConfig, store: Store) -> Ingest:
-    """The ingest of a store. It listens for hints where events tell of every change, or where the configuration says so."""
+
+def open_ingest(config: IngestConfig, store: Store, s3: S3Config = _S3, capacity: int = _CAPACITY) -> Ingest:
+    """The ingest of a store. Raises ConfigError and MissingError.
+
+    A queue, where one is configured, is reached as `s3` says, and at most `capacity` messages of it are held at a time.
+    A scan listens for hints where events tell of every change, or where the configuration says so.
+    """
+    if config.queue is not None:
+        from framecap.ingest.events import place_of
+        from framecap.ingest.queue import QueueIngest
+        from framecap.ingest.sqs import SqsQueue
+
+        place = place_of(store.address)
+        queue = SqsQueue(config.queue, s3, config.visibility_seconds / 3)
+        return QueueIngest(config, queue, place, store, capacity)
     from framecap.ingest.scanner import ScanIngest
 
     hinted = store.hints if config.hints == "auto" else config.hints == "on"

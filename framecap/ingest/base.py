@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from framecap.errors import FramecapError
 from framecap.stores.base import Entry
 
 
@@ -43,8 +44,9 @@ class Lease(Protocol):
         """Give the frame back, to be leased again after `delay` seconds; `counts=False` leaves `attempt` as it is."""
         ...
 
-    def extend(self) -> None:
-        """Still working on it (a queue's visibility time-out; nothing to do for a directory)."""
+    @property
+    def given_up(self) -> FramecapError | None:
+        """None, or why nobody may touch this frame any more: then the worker commits it as failed, without reading it."""
         ...
 
 
@@ -63,15 +65,21 @@ class Ingest(Protocol):
     def start(self) -> None: ...
 
     def lease(self, timeout: float) -> Lease | None:
-        """The next pending frame in key order within its camera, or None after `timeout` seconds without one."""
+        """The next pending frame, or None after `timeout` seconds without one. Scans give them in key order within a
+        camera; a queue has no order."""
         ...
 
     def backlog(self) -> Backlog: ...
 
     def exhausted(self) -> bool:
-        """Whether a whole scan has ended since the last frame appeared, and nothing is pending, settling or in hand."""
+        """Whether a whole scan (or long poll) has ended since the last frame appeared, and nothing is pending, settling or
+        in hand."""
+        ...
+
+    def stop(self) -> None:
+        """No more leases are asked for: what is in no hand is everybody's at once. Leases in hand stay valid."""
         ...
 
     def close(self) -> None:
-        """Stop looking; leases in hand stay valid."""
+        """Stop looking; every lease has ended."""
         ...

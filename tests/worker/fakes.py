@@ -13,6 +13,7 @@ from framecap import sidecar
 from framecap.captioning.caption import Caption, Captioner, Images, ModelName
 from framecap.captioning.runtimes.null import NullCaptioner
 from framecap.config import IngestConfig, StoreConfig, WorkerConfig
+from framecap.errors import FramecapError
 from framecap.frames import is_frame_key, sidecar_key
 from framecap.ingest import open_ingest
 from framecap.ingest.base import Backlog, Ingest, Lease
@@ -55,8 +56,9 @@ class RecordedLease:
         self.ended.append("counted" if counts else "given back")
         self._lease.release(delay, counts)
 
-    def extend(self) -> None:
-        self._lease.extend()
+    @property
+    def given_up(self) -> FramecapError | None:
+        return self._lease.given_up
 
 
 class RecordedIngest:
@@ -81,6 +83,9 @@ class RecordedIngest:
 
     def exhausted(self) -> bool:
         return self._ingest.exhausted()
+
+    def stop(self) -> None:
+        self._ingest.stop()
 
     def close(self) -> None:
         self._ingest.close()

@@ -1,0 +1,317 @@
+"""The messages that are this worker's for now, and the frames they tell of: received messages in, frames to do out. No I/O.
+
+A frame is told of by one message or more, a message tells of one frame or more; a message is finished when all of its
+frames are done. There are never more messages here than the pipeline has room for.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import count, islice
+
+from framecap.errors import QueueUnavailable
+from framecap.ingest.base import Backlog
+from framecap.ingest.sqs import BATCH, Received
+
+_ASKED_SECONDS = 1.0  # after somebody asked for a frame, frames are still wanted for so long
+_FIRST_SECONDS, _MAX_SECONDS = 0.5, 30.0  # between two polls of a queue that fails
+_GATHER_SECONDS = 0.2  # how long a finished message waits for others to be deleted with
+
+
+@dataclass(eq=False, slots=True)
+class Message:
+    """One message. `looking`: nobody has said yet which of its frames are to be done. `returning`: it goes back."""
+
+    received: Received
+    frames: set[Frame] = field(default_factory=set)
+    looking: bool = True
+    returning: bool = False
+
+    @property
+    def in_hand(self) -> bool:
+        return any(frame.in_hand for frame in self.frames)
+
+
+@dataclass(eq=False, slots=True)
+class Frame:
+    """One frame to do. `receives`: the most of any message that told of it, when it became known here."""
+
+    key: str
+    torn: bytes | None
+    receives: int
+    sent: float
+    messages: set[Message] = field(default_factory=set)
+    attempts: int = 0
+    in_hand: bool = False
+    dropped: bool = False  # it may still stand in a list of what is ready
+    etag: str | None = None  # as it was last looked at,
+    since: float = 0.0  # and since when it is so
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the queue is to be told next: messages to delete, messages to give back."""
+
+    finished: list[Message]
+    returned: list[Message]
+
+
+class Held:
+    """Safe to use from several threads. Times are monotonic seconds, but for `Message.received.sent`."""
+
+    def __init__(self, capacity: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._capacity = capacity
+        self._clock = clock
+        lock = threading.RLock()
+        self._leasable, self._wanted, self._tellable = (threading.Condition(lock) for _ in range(3))
+        self._messages: dict[str, Message] = {}
+        self._frames: dict[str, Frame] = {}
+        self._ready: deque[Frame] = deque()
+        self._waiting: list[tuple[float, int, Frame]] = []
+        self._number = count()
+        self._finished: deque[Message] = deque()
+        self._returned: deque[Message] = deque()
+        self._finished_since = 0.0
+        self._polls = 0
+        self._asked = -_ASKED_SECONDS
+        self._trouble: QueueUnavailable | None = None
+        self._failures = 0
+        self._retry_at = 0.0
+        self._last_activity = clock()
+        self._empty_poll_began: float | None = None
+        self._stopped = self._ended = False
+
+    # Receiving
+
+    def want(self) -> tuple[int, bool] | None:
+        """Wait until messages are wanted: how many at most, and whether the queue may be expected to serve. None: no more.
+
+        Each call that gave a number is followed by `polled` or `failed`.
+        """
+        with self._wanted:
+            while not self._stopped:
+                if self._is_wanted():
+                    self._polls += 1
+                    return min(BATCH, self._capacity), self._trouble is None
+                self._wanted.wait()  # whoever asks for a frame wakes us
+        return None
+
+    def _is_wanted(self) -> bool:
+        """Somebody asks, and there is room for a whole batch, so that calls are few. One call at a time tries a queue in
+        trouble."""
+        now = self._clock()
+        if now - self._asked >= _ASKED_SECONDS or (self._trouble is not None and (self._polls or now < self._retry_at)):
+            return False
+        return self._capacity - len(self._messages) - BATCH * self._polls >= min(BATCH, self._capacity)
+
+    def polled(self, began: float | None, received: Sequence[Received]) -> list[Message]:
+        """A poll brought these; those that are new here, for `open` to be called with each. `began`: of a long poll."""
+        with self._wanted:
+            self._polls -= 1
+            self._trouble, self._failures = None, 0
+            if not received:
+                self._empty_poll_began = began or self._empty_poll_began
+                return []
+            self._last_activity = self._clock()
+            new = []
+            for one in received:
+                known = self._messages.get(one.id)
+                if known is not None:
+                    known.received = one  # it came back before we were ready: only its newest receipt counts
+                else:
+                    new.append(self._messages.setdefault(one.id, Message(one)))
+            return new
+
+    def failed(self, error: QueueUnavailable) -> bool:
+        """A poll failed: the next one comes later. Whether this is news."""
+        with self._wanted:
+            self._polls -= 1
+            self._failures += 1
+            most = min(_FIRST_SECONDS * 2.0 ** min(self._failures - 1, 10), _MAX_SECONDS)
+            self._retry_at = self._clock() + most * random.uniform(0.5, 1.0)  # noqa: S311 - a fleet must not come back at once
+            is_news, self._trouble = self._trouble is None, error
+            return is_news
+
+    @property
+    def trouble(self) -> QueueUnavailable | None:
+        """Why the last poll failed."""
+        return self._trouble
+
+    def open(self, message: Message, frames: Iterable[tuple[str, bytes | None]]) -> None:
+        """These frames (key, torn sidecar) of a message are to be done; none: it is finished."""
+        with self._leasable:
+            message.looking = False
+            if self._stopped:
+                self._give_back(message)
+                return
+            for key, torn in frames:
+                frame = self._frames.get(key)
+                if frame is None:
+                    frame = self._frames[key] = Frame(key, torn, message.received.count, message.received.sent)
+                    self._ready.append(frame)
+                frame.messages.add(message)
+                message.frames.add(frame)
+            if not message.frames:
+                self._finish(message)
+            self._leasable.notify()
+
+    # Leasing
+
+    def take(self, timeout: float) -> Frame | None:
+        """The next frame, now in a hand, or None after `timeout` seconds or the stop."""
+        deadline = self._clock() + timeout
+        with self._leasable:
+            self._asked = self._clock()
+            self._wanted.notify_all()
+            while not self._stopped:
+                now = self._clock()
+                while self._waiting and self._waiting[0][0] <= now:
+                    self._ready.append(heapq.heappop(self._waiting)[2])
+                while self._ready:
+                    frame = self._ready.popleft()
+                    if not frame.dropped:
+                        frame.in_hand = True
+                        return frame
+                if now >= deadline:
+                    return None
+                until = min(deadline, self._waiting[0][0]) if self._waiting else deadline
+                self._leasable.wait(until - now)
+        return None
+
+    def done(self, frame: Frame) -> None:
+        with self._tellable:
+            self._forget_frame(frame)
+            for message in frame.messages:
+                message.frames.discard(frame)
+                if not message.frames and not message.looking:
+                    self._finish(message)
+                elif self._stopped and not message.in_hand:
+                    self._give_back(message)
+
+    def release(self, frame: Frame, delay: float, counts: bool) -> None:
+        """It is to be done again, here after `delay` seconds; after the stop it goes back to the queue."""
+        with self._leasable:
+            frame.in_hand = False
+            frame.attempts += counts
+            self._last_activity = self._clock()
+            if self._stopped or not frame.messages:
+                self._abandon(frame)
+            else:
+                heapq.heappush(self._waiting, (self._clock() + delay, next(self._number), frame))
+                self._leasable.notify()
+
+    def _finish(self, message: Message) -> None:
+        if not self._finished:
+            self._finished_since = self._clock()
+        self._finished.append(message)
+        self._tellable.notify_all()
+
+    def _forget_frame(self, frame: Frame) -> None:
+        frame.in_hand = False
+        frame.dropped = True
+        self._last_activity = self._clock()
+        self._frames.pop(frame.key, None)
+
+    def _abandon(self, frame: Frame) -> None:
+        """Not done here: its messages go back when none of their frames is in a hand."""
+        self._forget_frame(frame)
+        for message in tuple(frame.messages):
+            if not message.looking and not message.in_hand:
+                self._give_back(message)
+
+    def _give_back(self, message: Message) -> None:
+        if not message.returning:
+            message.returning = True
+            self._returned.append(message)
+            self._tellable.notify_all()
+
+    # Telling the queue
+
+    def to_tell(self) -> Told | None:
+        """Wait until there is something to tell the queue; None when nothing will be any more.
+
+        What is in the answer is `forget`ten or told `again`.
+        """
+        with self._tellable:
+            while not self._ended:
+                wait = self._finished_since + _GATHER_SECONDS - self._clock() if self._finished else None
+                if self._returned or len(self._finished) >= BATCH or (wait is not None and (wait <= 0 or self._stopped)):
+                    return Told(_pop(self._finished), _pop(self._returned))
+                self._tellable.wait(wait)
+        return None
+
+    def again(self, told: Told) -> None:
+        with self._tellable:
+            if told.finished and not self._finished:
+                self._finished_since = self._clock()
+            self._finished.extend(told.finished)
+            self._returned.extend(told.returned)
+
+    def forget(self, messages: Iterable[Message]) -> None:
+        """They are not ours any more: deleted, given back, or lost. A frame that is told of by no other goes, too."""
+        with self._wanted:
+            for message in messages:
+                self._messages.pop(message.received.id, None)
+                for frame in message.frames:
+                    frame.messages.discard(message)
+                    if not frame.messages and not frame.in_hand:
+                        self._forget_frame(frame)
+            self._wanted.notify_all()
+            self._tellable.notify_all()
+
+    def ours(self) -> list[Message]:
+        """All messages that must stay ours."""
+        with self._wanted:
+            return [message for message in self._messages.values() if not message.returning]
+
+    # The end, and what is seen from outside
+
+    def stop(self) -> None:
+        """No more is received or given out; what is in no hand goes back."""
+        with self._wanted:
+            self._stopped = True
+            for frame in [frame for frame in self._frames.values() if not frame.in_hand]:
+                self._abandon(frame)
+            for condition in (self._wanted, self._leasable, self._tellable):
+                condition.notify_all()
+
+    def wait_until_told(self, timeout: float) -> bool:
+        """Whether within `timeout` the queue knew of all that is finished or goes back."""
+
+        def is_told() -> bool:
+            return all(message.in_hand and not message.looking for message in self._messages.values())
+
+        with self._tellable:
+            return self._tellable.wait_for(is_told, timeout)
+
+    def end(self) -> None:
+        """Nothing is told any more."""
+        with self._tellable:
+            self._ended = True
+            self._tellable.notify_all()
+
+    def exhausted(self) -> bool:
+        """Whether a poll that began after the last thing happened brought nothing, and nothing is to be done."""
+        with self._wanted:
+            began = self._empty_poll_began
+            looking = any(message.looking for message in self._messages.values())
+            return not self._frames and not looking and began is not None and began > self._last_activity
+
+    def backlog(self) -> Backlog:
+        with self._wanted:
+            frames = self._frames.values()
+            oldest = min((message.received.sent for message in self._messages.values() if message.frames), default=None)
+            return Backlog(len(frames), sum(frame.in_hand for frame in frames), oldest)
+
+
+def _pop(messages: deque[Message]) -> list[Message]:
+    popped = list(islice(messages, BATCH))
+    for _ in popped:
+        messages.popleft()
+    return popped

@@ -1,0 +1,290 @@
+"""A queue of S3's notifications (SQS) and a store in, leases on the frames they tell of out: so a fleet shares the work.
+
+Nothing is listed here. Threads receive while the worker has room, keep what is held from becoming another worker's, and
+delete what is done. What events miss, `framecap reconcile` puts on the queue.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from framecap.config import IngestConfig
+from framecap.errors import KeyRefused, MessageUnreadable, PoisonFrame, QueueUnavailable, StoreError
+from framecap.ingest.base import Backlog
+from framecap.ingest.events import Place, frame_keys
+from framecap.ingest.held import Frame, Held, Message, Told
+from framecap.ingest.sqs import BATCH, SLOW_POLL_SECONDS, Redrive, SqsQueue
+from framecap.sidecar import is_whole
+from framecap.stores.base import Entry, Store
+from framecap.telemetry import health, pending_frames
+
+logger = logging.getLogger(__name__)
+
+_RECEIVERS = 3  # long polls at a time: each brings ten messages at most
+_LOOKERS = 10  # sidecars looked for at a time
+_COUNT_SECONDS = 10.0  # how old a count of the waiting messages may be
+_TELL_SECONDS = 5.0  # at the end, for what the queue is yet to be told
+_FIRST_BACK_OFF, _MAX_BACK_OFF = 1.0, 30.0
+_REMEMBERED = 10_000  # unreadable messages that were logged
+_MIN_RECEIVES = 2  # a frame is not poison the first time, whatever the limit
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """A frame that is to be done, with its torn sidecar if it has one."""
+
+    torn: bytes | None
+
+
+class QueueLease:
+    """A frame in a worker's hand."""
+
+    torn: bytes | None
+
+    def __init__(self, ingest: QueueIngest, frame: Frame, given_up: PoisonFrame | None) -> None:
+        self._ingest = ingest
+        self._frame = frame
+        self.entry = Entry(frame.key, 0, frame.sent, "")  # a message may be older than the object
+        self.attempt = frame.receives if given_up else frame.attempts + 1
+        self.torn = frame.torn
+        self.given_up = given_up
+        self._ended = False
+
+    def settles_in(self) -> float:
+        return self._ingest.settles_in(self._frame)
+
+    def done(self) -> None:
+        self._end()
+        self._ingest.held.done(self._frame)
+
+    def release(self, delay: float, counts: bool = True) -> None:
+        """Given back it stays in this worker, renewed: to receive it again would bring it nearer to being poison."""
+        self._end()
+        self._ingest.held.release(self._frame, delay, counts)
+
+    def _end(self) -> None:
+        if self._ended:
+            raise RuntimeError(f"the lease on {self.entry.key!a} has ended already")
+        self._ended = True
+
+
+class QueueIngest:
+    """Leases frames of `place`, which is where the store's frames are; at most `capacity` messages are held."""
+
+    def __init__(self, config: IngestConfig, queue: SqsQueue, place: Place, store: Store, capacity: int) -> None:
+        self._visibility = config.visibility_seconds
+        self._settle = config.settle_seconds
+        self._queue = queue
+        self._place = place
+        self._store = store
+        self.held = Held(capacity)
+        self._redrive: Redrive | None = None
+        self._redrive_known = False
+        self._lookers = ThreadPoolExecutor(_LOOKERS, "look")
+        self._unreadable: OrderedDict[str, None] = OrderedDict()
+        self._elsewhere = 0  # messages that wait in the queue, as last counted
+        self._ending = threading.Event()
+        self._seen = ExitStack()
+        bodies: list[tuple[str, Callable[[], None]]] = [("renew", self._renew_for_ever), ("tell", self._tell_for_ever)]
+        bodies += [("count", self._count_for_ever)] + [("receive", self._receive_for_ever)] * _RECEIVERS
+        self._threads = [threading.Thread(target=body, name=f"queue {name}", daemon=True) for name, body in bodies]
+
+    def start(self) -> None:
+        """Raises ConfigError for a queue that waiting will not bring; one that does not answer is waited for."""
+        try:
+            self._know(self._queue.check())
+        except QueueUnavailable as error:
+            logger.warning("starting without the queue, waiting for it: %s", error)
+        self._seen.enter_context(health.watching(ready=[self._problem]))
+        for thread in self._threads:
+            thread.start()
+
+    def lease(self, timeout: float) -> QueueLease | None:
+        frame = self.held.take(timeout)
+        return None if frame is None else QueueLease(self, frame, self._verdict(frame))
+
+    def backlog(self) -> Backlog:
+        backlog = self.held.backlog()
+        return Backlog(self._elsewhere + backlog.pending, backlog.in_hand, backlog.oldest)
+
+    def exhausted(self) -> bool:
+        return self.held.exhausted()
+
+    def stop(self) -> None:
+        self.held.stop()
+
+    def close(self) -> None:
+        self._seen.close()
+        self.held.stop()
+        if self._threads[0].is_alive() and not self.held.wait_until_told(_TELL_SECONDS):
+            logger.warning("the queue could not be told of all that is done: these messages come again and are deleted then")
+        self.held.end()
+        self._ending.set()
+        self._lookers.shutdown(wait=False, cancel_futures=True)
+
+    def settles_in(self, frame: Frame) -> float:
+        """See Lease."""
+        entry = self._store.stat(frame.key)
+        now = time.monotonic()
+        if frame.etag != entry.etag:
+            frame.etag, frame.since = entry.etag, now
+        return max(0.0, frame.since + self._settle - now)
+
+    # Poison
+
+    def _know(self, redrive: Redrive | None) -> None:
+        self._redrive, self._redrive_known = redrive, True
+        if redrive is None:
+            logger.warning(
+                "the queue has no redrive policy: unreadable messages come again for days, and a frame that kills its "
+                "workers is never given up; give it a dead-letter queue"
+            )
+        elif redrive.limit <= _MIN_RECEIVES:
+            logger.warning(
+                "the queue's maxReceiveCount is %d: a frame whose worker died may get no sidecar; make it 10",
+                redrive.limit,
+            )
+
+    def _verdict(self, frame: Frame) -> PoisonFrame | None:
+        """A frame near the limit gets its sidecar while a message of it is still to be had, and nobody touches it."""
+        if self._redrive is None or frame.receives < max(self._redrive.limit - 1, _MIN_RECEIVES):
+            return None
+        return PoisonFrame(
+            f"received {frame.receives} times and never finished, of {self._redrive.limit} before the dead-letter queue: "
+            "its workers died or were stopped each time; look into their logs, then: framecap retry --kind poison"
+        )
+
+    # Threads: receive
+
+    def _receive_for_ever(self) -> None:
+        while (wanted := self.held.want()) is not None:
+            most, is_well = wanted
+            began = time.monotonic()
+            try:
+                if not self._redrive_known:
+                    self._know(self._queue.redrive())
+                received = self._queue.receive(most, SLOW_POLL_SECONDS if is_well else 0, self._visibility)
+            except Exception as error:
+                self._poll_failed(error)
+            else:
+                if not is_well:
+                    logger.info("the queue answers again")
+                self._take_in(self.held.polled(began if is_well else None, received))
+
+    def _poll_failed(self, error: Exception) -> None:
+        trouble = error if isinstance(error, QueueUnavailable) else QueueUnavailable(f"{type(error).__name__} of a poll")
+        if self.held.failed(trouble):
+            unforeseen = None if trouble is error else error
+            logger.warning("no frames from the queue, trying again until it answers: %s", trouble, exc_info=unforeseen)
+
+    def _problem(self) -> str | None:
+        trouble = self.held.trouble
+        return None if trouble is None else f"no frames from the queue, trying again: {trouble}"
+
+    def _take_in(self, messages: Sequence[Message]) -> None:
+        told = {message: self._keys(message) for message in messages}
+        keys = list(dict.fromkeys(key for found in told.values() for key in found or ()))
+        pending = dict(zip(keys, self._lookers.map(self._look, keys), strict=True))
+        for message, found in told.items():
+            if found is None:
+                self.held.forget([message])
+            else:
+                looked = ((key, pending[key]) for key in found)
+                self.held.open(message, [(key, state.torn) for key, state in looked if state is not None])
+
+    def _keys(self, message: Message) -> tuple[str, ...] | None:
+        """None for a message that nobody can read: it is left to the redrive policy."""
+        received = message.received
+        try:
+            return frame_keys(received.body, self._place)
+        except MessageUnreadable as error:
+            if received.id not in self._unreadable:
+                self._unreadable[received.id] = None
+                while len(self._unreadable) > _REMEMBERED:
+                    self._unreadable.popitem(last=False)
+                logger.warning("message %s is left for the dead-letter queue: %s", received.id, error)
+            return None
+
+    def _look(self, key: str) -> _Pending | None:
+        """None when the frame has its sidecar. A store that is away is the worker's to find out."""
+        try:
+            there = self._store.read_sidecar(key)
+        except KeyRefused:
+            return None
+        except StoreError:
+            return _Pending(None)
+        if not there:
+            return _Pending(None)
+        return None if is_whole(there) else _Pending(there)
+
+    # Threads: renew, tell, count
+
+    def _renew_for_ever(self) -> None:
+        """Each message is renewed when a third of its time has gone, so that two renewals may fail."""
+        period = self._visibility / 3
+        wait = period
+        while not self._ending.wait(wait):
+            began = time.monotonic()
+            wait = period
+            messages = self.held.ours()
+            try:
+                for start in range(0, len(messages), BATCH):
+                    if not self._renew(messages[start : start + BATCH]):
+                        wait = period / 4
+            except QueueUnavailable as error:
+                logger.warning("messages could not be renewed, others may do their frames again: %s", error)
+                wait = period / 4
+            wait = max(0.0, wait - (time.monotonic() - began))
+
+    def _renew(self, messages: Sequence[Message]) -> bool:
+        again, lost = self._queue.renew([message.received.receipt for message in messages], self._visibility)
+        self.held.forget(messages[index] for index in lost)
+        return not again
+
+    def _tell_for_ever(self) -> None:
+        back_off = 0.0
+        while (told := self.held.to_tell()) is not None:
+            try:
+                left = self._tell(told)
+            except QueueUnavailable as error:
+                if not back_off:
+                    logger.warning("the queue cannot be told what is done, trying again: %s", error)
+                self.held.again(told)
+                back_off = min(max(2 * back_off, _FIRST_BACK_OFF), _MAX_BACK_OFF)
+                self._ending.wait(back_off)
+            else:
+                back_off = 0.0
+                if left.finished or left.returned:
+                    self.held.again(left)
+                    self._ending.wait(_FIRST_BACK_OFF)
+
+    def _tell(self, told: Told) -> Told:
+        """What is to be told again."""
+        if told.finished:
+            again = {told.finished[index] for index in self._queue.delete([m.received.receipt for m in told.finished])}
+            self.held.forget(message for message in told.finished if message not in again)
+            told = Told([message for message in told.finished if message in again], told.returned)
+        if told.returned:
+            failed, _ = self._queue.renew([message.received.receipt for message in told.returned], 0)
+            kept = {told.returned[index] for index in failed}
+            self.held.forget(message for message in told.returned if message not in kept)
+            told = Told(told.finished, [message for message in told.returned if message in kept])
+        return told
+
+    def _count_for_ever(self) -> None:
+        while True:
+            try:
+                waiting = self._queue.waiting()
+                self._elsewhere = waiting.visible + waiting.delayed
+            except Exception as error:  # whoever receives says more
+                logger.debug("the queue's messages could not be counted: %s", error)
+            pending_frames.set(self.backlog().pending)
+            if self._ending.wait(_COUNT_SECONDS):
+                return
