@@ -27,6 +27,7 @@ ROOMS = [
     "errors",
     "telemetry",
     "plain_yaml",  # how config reads its file
+    "config_reading",
     "config",
     "frames",
     "sidecar",
@@ -36,6 +37,7 @@ ROOMS = [
     "captioning",
     "worker",
     "timeline",
+    "upkeep",
     "cli",
 ]
 

@@ -41,7 +41,7 @@ def work(config: Config, once: bool) -> int:
     last: str | None = None
 
     with Console(config.log.format) as console, stop_on_signals() as stop, parts.served(config.telemetry):
-        work = parts.Work(config)
+        work = parts.open_work(config)
         logger.info("captioning the frames in %s with %s (%s)", work.address, work.model.name, work.model.runtime)
 
         def on_commit(sidecar: Sidecar) -> None:

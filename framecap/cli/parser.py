@@ -43,7 +43,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"framecap {framecap.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_run, _add_capture, _add_work, _add_caption, _add_check):
+    for add in (_add_run, _add_capture, _add_work, _add_caption, _add_check, _add_status, _add_retry):
         add(commands)
     return parser
 
@@ -182,6 +182,44 @@ def _add_check(commands: Commands) -> None:
     _model_flags(parser)
 
 
+def _add_status(commands: Commands) -> None:
+    parser = _command(
+        commands,
+        "status",
+        _status,
+        "Show what is pending, done and failed, by camera.\n"
+        "It changes nothing. The place is listed (on S3 one request per 1,000 objects) and every sidecar is\n"
+        "read (on S3 one request each): about a minute for 50,000 of them in a bucket. With --quick none is\n"
+        "read: what is pending is known then, and what failed is not.",
+        "  framecap status --frames /mnt/bucket/frames\n  framecap status --frames /mnt/bucket/frames --quick --json",
+    )
+    parser.add_argument("--quick", action="store_true", help="read no sidecars")
+    parser.add_argument("--json", action="store_true", help="one JSON object, all cameras in it")
+    _frames_flag(parser)
+
+
+def _add_retry(commands: Commands) -> None:
+    parser = _command(
+        commands,
+        "retry",
+        _retry,
+        "Caption failed frames again.\n"
+        "Every sidecar is read (see status). This command captions the failed frames itself and puts the new\n"
+        "sidecar in the place of the failed one. Workers may run meanwhile, and to kill it loses nothing: what\n"
+        "is not done keeps its failed sidecar (or, on a mount, is pending). Torn sidecars that are older than\n"
+        "a minute count as failed, of the kind torn.",
+        "  framecap retry --frames /mnt/bucket/frames --dry-run\n"
+        "  framecap retry --frames /mnt/bucket/frames --kind decode --camera door",
+    )
+    parser.add_argument(
+        "--kind", metavar="KIND", help="only errors of this kind, such as truncated, or decode for all kinds of it"
+    )
+    parser.add_argument("--camera", metavar="NAME", help="only this camera's frames")
+    parser.add_argument("--dry-run", action="store_true", help="show which frames, and do nothing")
+    _frames_flag(parser)
+    _model_flags(parser)
+
+
 def _run(options: argparse.Namespace) -> int:
     from framecap.cli.commands import run
 
@@ -210,6 +248,18 @@ def _check(options: argparse.Namespace) -> int:
     from framecap.cli.check import check
 
     return check(_config(options))
+
+
+def _status(options: argparse.Namespace) -> int:
+    from framecap.cli.status import status
+
+    return status(_config(options), options.quick, options.json)
+
+
+def _retry(options: argparse.Namespace) -> int:
+    from framecap.cli.retry import retry
+
+    return retry(_config(options), options.camera, options.kind, options.dry_run)
 
 
 def _config(options: argparse.Namespace) -> Config:

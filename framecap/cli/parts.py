@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -15,10 +16,12 @@ import numpy as np
 from framecap.captioning.caption import Captioner
 from framecap.cli.console import Summary
 from framecap.config import Config, StoreConfig, TelemetryConfig
-from framecap.errors import FramecapError
+from framecap.errors import ConfigError, FramecapError
 from framecap.frames import sidecar_key
 from framecap.ingest.base import Backlog, Ingest
 from framecap.sidecar import Sidecar
+from framecap.stores.base import Store
+from framecap.telemetry import mask
 
 if TYPE_CHECKING:
     from framecap.telemetry.server import Seen
@@ -72,7 +75,7 @@ def capture(config: Config, stop: Flag, on_frame: Callable[[str], None] | None =
     from framecap.capture.daemon import run_capture
     from framecap.stores import open_store
 
-    done = run_capture(config.capture, open_store(config.store), _Waitable(stop), on_frame)
+    done = run_capture(config.capture, open_store(config.store, lenient=True), _Waitable(stop), on_frame)
     problems = tuple(problem.exit_code for problem in done.problems)
     if any(camera.lost for camera in done.cameras):
         problems += (FramecapError.exit_code,)
@@ -95,6 +98,15 @@ class _Waitable:
         return self._flag.is_set()
 
 
+def existing_store(config: StoreConfig) -> Store:
+    """The store of who looks after one: a directory that is not there is a mistake, not a new store. Raises ConfigError."""
+    from framecap.stores import open_store
+
+    if "://" not in config.frames and not Path(config.frames).expanduser().is_dir():
+        raise ConfigError(f"--frames: {mask(config.frames)!r}: no such directory: give the place that holds the frames")
+    return open_store(config)
+
+
 def served(config: TelemetryConfig, seen: Seen | None = None) -> AbstractContextManager[object]:
     """Within, metrics and health of `seen` (this process) are served where the configuration says so."""
     from framecap.telemetry.server import ThisProcess, serving
@@ -105,16 +117,14 @@ def served(config: TelemetryConfig, seen: Seen | None = None) -> AbstractContext
 class Work:
     """A store, its ingest and a captioner, ready to run."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, store: Store, ingest: Ingest) -> None:
         from framecap.captioning.load import load_captioner
-        from framecap.ingest import open_ingest
-        from framecap.stores import open_store
 
         self._config = config.worker
-        self._store = open_store(config.store)
+        self._store = store
         self._captioner = load_captioner(config.captioning)
         _warm(self._captioner)
-        self._ingest: Ingest = open_ingest(config.ingest, self._store)
+        self._ingest = ingest
         self.address = self._store.address
         self.model = self._captioner.model
 
@@ -132,6 +142,15 @@ class Work:
         finally:
             self._ingest.close()
         return Worked(done.captioned, done.duplicate, done.skipped, done.failed, pending, done.seconds)
+
+
+def open_work(config: Config) -> Work:
+    """Work on everything that is pending, as the configuration says."""
+    from framecap.ingest import open_ingest
+    from framecap.stores import open_store
+
+    store = open_store(config.store)
+    return Work(config, store, open_ingest(config.ingest, store))
 
 
 def _warm(captioner: Captioner) -> None:

@@ -273,6 +273,6 @@ def _capture(config: Config, teller: _Teller, stop: StopFlag, finish: StopFlag) 
 
 
 def _work(config: Config, teller: _Teller, stop: StopFlag, finish: StopFlag) -> None:
-    work = parts.Work(config)
+    work = parts.open_work(config)
     teller.tell("ready")
     teller.tell("worked", work.run(stop, finish, lambda sidecar: teller.tell("said", Said.of(sidecar))))

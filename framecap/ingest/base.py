@@ -24,8 +24,8 @@ class Lease(Protocol):
 
     @property
     def torn(self) -> bytes | None:
-        """None, or the bytes of a torn sidecar that a dead writer left: then the worker commits with
-        `store.replace_sidecar(key, data, if_match=torn)` instead of `commit_sidecar`."""
+        """None, or the bytes of a torn sidecar that a dead writer left (or of a failed one that is to be replaced): then the
+        worker commits with `store.replace_sidecar(key, data, if_match=torn)` instead of `commit_sidecar`."""
         ...
 
     def settles_in(self) -> float:

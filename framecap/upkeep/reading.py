@@ -1,0 +1,65 @@
+"""Frames of a listing in, each with the bytes of its sidecar out: in their order, several read at a time."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from framecap.errors import KeyRefused
+from framecap.stores.base import Entry, Store
+
+TORN = "torn"
+
+_READERS = 8  # on a mount or a bucket a read waits for the network most of its time
+_AHEAD = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A frame, the bytes of its sidecar (None: there are none to read), and what they say of it.
+
+    `status` is the sidecar's; TORN for what is none; `pending` when it has gone since it was listed. `kind` and `message`
+    are those of a failed one's error.
+    """
+
+    frame: Entry
+    data: bytes | None
+    status: str
+    kind: str | None
+    message: str | None
+
+
+def read_sidecars(store: Store, frames: Iterable[Entry]) -> Iterator[Read]:
+    """Raises StoreUnavailable."""
+    pool = ThreadPoolExecutor(_READERS, "sidecars")
+    waiting: deque[Future[Read]] = deque()
+    try:
+        for frame in frames:
+            waiting.append(pool.submit(_read, store, frame))
+            if len(waiting) >= _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _read(store: Store, frame: Entry) -> Read:
+    try:
+        data = store.read_sidecar(frame.key)
+    except KeyRefused:  # a directory or a link where the sidecar belongs: said by the listing
+        return Read(frame, None, TORN, TORN, None)
+    if data is None:
+        return Read(frame, None, "pending", None, None)
+    status, kind, message = TORN, None, None
+    try:
+        document = json.loads(data)
+        status = str(document["status"])
+        if status == "failed":
+            kind, message = str(document["error"]["kind"]), str(document["error"]["message"])
+    except (ValueError, RecursionError, KeyError, TypeError):
+        kind = TORN
+    return Read(frame, data, status, kind, message)

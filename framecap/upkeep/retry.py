@@ -1,0 +1,151 @@
+"""A store in, leases on its failed frames out: a worker that gets them captions them again.
+
+A lease carries the bytes of the failed sidecar, and the worker replaces that very one. Nothing is taken away first: who is
+killed in the middle leaves the old sidecar, the new one, or (on a mount) none, and then the frame is pending.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from framecap.config import IngestConfig
+from framecap.errors import ConfigError, FramecapError, StoreUnavailable, kinds_below
+from framecap.frames import UNSORTED, camera_of
+from framecap.ingest.base import Backlog
+from framecap.ingest.pending import Item, Pending
+from framecap.ingest.scan import pairs
+from framecap.ingest.shard import Shard
+from framecap.stores.base import Entry, Store
+from framecap.upkeep.reading import TORN, Read, read_sidecars
+
+logger = logging.getLogger(__name__)
+
+_IN_MEMORY = 1000  # failed frames that were found and are not done yet
+_TORN_AFTER_SECONDS = 60.0  # a younger one may be in its writer's hand
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which failed frames: of one camera or all (None), with one kind of error (or one below it) or any (None)."""
+
+    camera: str | None = None
+    kind: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind is not None and not self._kinds():
+            known = ", ".join(sorted({TORN, *kinds_below(FramecapError.kind)}))
+            raise ConfigError(f"--kind: no error is of kind {self.kind!r}; there are: {known}")
+
+    def _kinds(self) -> frozenset[str]:
+        return frozenset({TORN}) if self.kind == TORN else kinds_below(self.kind or FramecapError.kind)
+
+    def holds(self, read: Read) -> bool:
+        return read.data is not None and read.kind is not None and (self.kind is None or read.kind in self._kinds())
+
+
+def failed_frames(store: Store, choice: Choice, shard: str | None) -> Iterator[Read]:
+    """The failed (or torn) sidecars that are chosen, in the order of their keys. Raises StoreUnavailable."""
+    share = None if shard is None else Shard.parse(shard)
+    prefix = "" if choice.camera in (None, UNSORTED) else f"{choice.camera}/"
+    now = time.time()
+
+    def done() -> Iterator[Entry]:
+        for frame, sidecar in pairs(store.list(prefix=prefix)):
+            if sidecar is None or sidecar.size == 0 or (share is not None and not share.holds(frame.key)):
+                continue
+            if choice.camera in (None, camera_of(frame.key)):
+                ages[frame.key] = now - sidecar.modified
+                yield frame
+
+    ages: dict[str, float] = {}
+    for read in read_sidecars(store, done()):
+        age = ages.pop(read.frame.key)
+        if choice.holds(read) and (read.status != TORN or age > _TORN_AFTER_SECONDS):
+            yield read
+
+
+class RetryLease:
+    """A failed frame in a worker's hand."""
+
+    given_up = None
+
+    def __init__(self, ingest: RetryIngest, item: Item) -> None:
+        self._ingest = ingest
+        self.entry: Entry = item.entry
+        self.attempt: int = item.attempts + 1
+        self.torn: bytes | None = item.torn
+
+    def settles_in(self) -> float:
+        return self._ingest.settles_in(self.entry.key)
+
+    def done(self) -> None:
+        self._ingest.finish(self.entry)
+
+    def release(self, delay: float, counts: bool = True) -> None:
+        self._ingest.pending.release(self.entry.key, delay, counts)
+
+
+class RetryIngest:
+    """Finds the chosen frames once, in a thread of its own; exhausted when each of them was done."""
+
+    def __init__(self, config: IngestConfig, store: Store, choice: Choice) -> None:
+        self._config = config
+        self._store = store
+        self._choice = choice
+        self.pending = Pending(config.settle_seconds, 0.0)
+        self._room = threading.Semaphore(_IN_MEMORY)
+        self._found_all = threading.Event()
+        self._closing = False
+        self.trouble: Exception | None = None  # which ended the search
+        self._thread = threading.Thread(target=self._find, name="failed frames", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def lease(self, timeout: float) -> RetryLease | None:
+        item = self.pending.take(timeout)
+        return None if item is None else RetryLease(self, item)
+
+    def backlog(self) -> Backlog:
+        return self.pending.backlog()
+
+    def exhausted(self) -> bool:
+        return self._found_all.is_set() and self.pending.idle_since() is not None
+
+    def stop(self) -> None:
+        """Nothing here is kept from others."""
+
+    def close(self) -> None:
+        self._closing = True
+        self._room.release()
+        self.pending.close()
+        self._thread.join(5)  # a store that hangs must not keep the process from ending
+
+    def settles_in(self, key: str) -> float:
+        """See Lease. These frames have been there for long: their files' own time counts."""
+        entry = self._store.stat(key)
+        return max(0.0, min(self._config.settle_seconds, entry.modified + self._config.settle_seconds - time.time()))
+
+    def finish(self, entry: Entry) -> None:
+        self.pending.done(entry.key, entry.etag)
+        self._room.release()
+
+    def _find(self) -> None:
+        try:
+            for read in failed_frames(self._store, self._choice, self._config.shard):
+                self._room.acquire()
+                if self._closing:
+                    return
+                self.pending.observe(read.frame, sure=read.frame.size > 0, torn=read.data)
+        except StoreUnavailable as error:
+            logger.error("the search for failed frames has ended early, run it again: %s", error)  # noqa: TRY400
+            self.trouble = error
+        except Exception as error:
+            logger.exception("the search for failed frames has ended early")
+            self.trouble = error
+        finally:
+            self._found_all.set()
