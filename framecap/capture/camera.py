@@ -172,6 +172,7 @@ class Camera:
             open_timeout=config.open_timeout_seconds,
             read_timeout=config.read_timeout_seconds,
             skip=self._last_index if self._recorded else -1,
+            zones=self._plan.zones,
         )
 
     def _receive(self, process: ReaderProcess) -> SourceError | None:

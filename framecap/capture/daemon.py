@@ -18,8 +18,9 @@ from framecap.capture.writer import END_PATIENCE_SECONDS, GRACE_SECONDS, FrameWr
 from framecap.config import CaptureConfig
 from framecap.errors import FramecapError
 from framecap.stores.base import Store
-from framecap.telemetry import mask
+from framecap.telemetry import Pulse, health, mask
 
+_HANGS_SECONDS = 30.0  # for a loop that turns several times a second
 STOP_LATENCY_SECONDS = 0.25  # any object with is_set and wait may be the stop: it cannot wake us, we look
 
 log = logging.getLogger(__name__)
@@ -87,19 +88,27 @@ class _Line:
         self.tally = Tally(name, plan.source.shown if plan else "the spool")
         part = run.spool.camera(name, self.tally.drop) if run.spool else None
         self._queue = FrameQueue(run.config.queue, run.config.overflow, self.tally.drop, part)
-        writer = FrameWriter(self._queue, run.store, self.tally, run.halt, run.ended, run.on_frame)
-        self._writing = threading.Thread(target=writer.run, name=f"writer {name}", daemon=True)
+        self._writer = FrameWriter(self._queue, run.store, self.tally, run.halt, run.ended, run.on_frame)
+        self._writing = threading.Thread(target=self._writer.run, name=f"writer {name}", daemon=True)
         self._camera = Camera(plan, run.config, self._queue, self.tally, run.halt) if plan else None
         self._reading = (
             threading.Thread(target=self._camera.run, name=f"camera {name}", daemon=True) if self._camera else None
         )
 
     def start(self) -> None:
+        self._writing.start()
         if self._reading is None:
             self._queue.close()
         else:
             self._reading.start()
-        self._writing.start()
+
+    def not_alive(self) -> str | None:
+        """A camera that is read by nobody, or written by nobody, because of a defect."""
+        dead = self._reading is not None and self._reading.is_alive() and not self._writing.is_alive()
+        return f"camera {self.tally.camera}: nothing stores its frames any more" if dead else None
+
+    def not_ready(self) -> str | None:
+        return self._writer.problem() if self._writing.is_alive() else None
 
     def stop(self) -> None:
         if self._camera is not None:
@@ -148,7 +157,16 @@ def _capture(plans: tuple[Plan, ...], run: _Run, stop: Stop) -> CaptureSummary:
     if run.spool is not None:
         lines += _left_over(run, {plan.name for plan in plans})
     over = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(stop, over, run, lines), name="capture stop", daemon=True)
+    pulse = Pulse("capture", _HANGS_SECONDS)
+    watcher = threading.Thread(target=_watch, args=(stop, over, run, lines, pulse), name="capture stop", daemon=True)
+    alive, ready = [pulse.problem, *(line.not_alive for line in lines)], [line.not_ready for line in lines]
+    with health.watching(alive, ready):
+        _run_lines(plans, run, lines, watcher)
+    over.set()
+    return CaptureSummary(tuple(line.tally.summary() for line in lines))
+
+
+def _run_lines(plans: tuple[Plan, ...], run: _Run, lines: list[_Line], watcher: threading.Thread) -> None:
     try:
         for plan in plans:
             log.info("camera %s: reading %s into %s", plan.name, plan.source.shown, run.store.address)
@@ -166,8 +184,6 @@ def _capture(plans: tuple[Plan, ...], run: _Run, stop: Stop) -> CaptureSummary:
         run.ended.set()
         for line in lines:
             line.finish()
-        over.set()
-    return CaptureSummary(tuple(line.tally.summary() for line in lines))
 
 
 def _left_over(run: _Run, configured: set[str]) -> list[_Line]:
@@ -179,9 +195,11 @@ def _left_over(run: _Run, configured: set[str]) -> list[_Line]:
     return [_Line(run, name, None) for name in left if name not in configured]
 
 
-def _watch(stop: Stop, over: threading.Event, run: _Run, lines: list[_Line]) -> None:
+def _watch(stop: Stop, over: threading.Event, run: _Run, lines: list[_Line], pulse: Pulse) -> None:
     while not over.is_set():
+        pulse.beat()
         if stop.wait(STOP_LATENCY_SECONDS):
+            pulse.rest()
             _halt(run, lines)
             return
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from framecap.capture.creation import from_mtime
 from framecap.capture.protocol import Request
 from framecap.capture.sampling import StreamClock, usual_rate
+from framecap.capture.zones import Zone, blacken
 
 MAX_PICTURE_BYTES = 200_000_000
 DRAIN_SECONDS = 3.0
@@ -213,8 +215,13 @@ def _has_an_end(address: str, capture: Any) -> bool:
     return address.lower().startswith("http") and capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0
 
 
-def encode_jpeg(image: Image, quality: int, max_size: int | None) -> bytes | None:
-    """The picture as JPEG, its longest side at most `max_size` pixels; None when it cannot be one."""
+def encode_jpeg(image: Image, quality: int, max_size: int | None, zones: Sequence[Zone]) -> bytes | None:
+    """The picture as JPEG, black in the zones, its longest side at most `max_size` pixels; None when it cannot be one.
+
+    Every frame comes this way, pictures of a folder too: nothing of a file that is not in its masked pixels (a thumbnail,
+    the place where it was taken) comes with them.
+    """
+    image = blacken(image, zones)  # before anything spreads a pixel over its neighbours
     height, width = image.shape[:2]
     scale = 1.0 if max_size is None else min(1.0, max_size / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))

@@ -9,6 +9,7 @@ from pathlib import Path
 from framecap.capture.creation import recording_start
 from framecap.capture.sampling import Sampling
 from framecap.capture.source import Kind, Source, parse_source
+from framecap.capture.zones import Zone, check_zones
 from framecap.config import CameraConfig, CaptureConfig
 from framecap.errors import ConfigError, SourceNotFound
 
@@ -21,6 +22,7 @@ class Plan:
     source: Source
     sampling: Sampling
     start: datetime | None
+    zones: tuple[Zone, ...] = ()
 
 
 def make_plans(config: CaptureConfig) -> tuple[Plan, ...]:
@@ -48,7 +50,9 @@ def _plan(camera: CameraConfig, config: CaptureConfig, start: datetime | None) -
             raise SourceNotFound(
                 f"source {source.shown!r} cannot be read ({error.strerror}): check its permissions"
             ) from None
-    return Plan(camera.name or source.default_name, source, _sampling(camera, config), start)
+    name = camera.name or source.default_name
+    check_zones(camera.zones, name)
+    return Plan(name, source, _sampling(camera, config), start, camera.zones)
 
 
 def _sampling(camera: CameraConfig, config: CaptureConfig) -> Sampling:

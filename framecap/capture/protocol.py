@@ -11,6 +11,7 @@ import struct
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from framecap.capture.zones import Zone
 from framecap.errors import SourceError
 
 _LENGTHS = struct.Struct(">II")  # of the header, of the body
@@ -34,6 +35,7 @@ class Request:
     open_timeout: float
     read_timeout: float
     skip: int = -1
+    zones: tuple[Zone, ...] = ()
 
     def encode(self) -> bytes:
         return json.dumps(asdict(self)).encode() + b"\n"
@@ -41,7 +43,8 @@ class Request:
     @staticmethod
     def decode(line: bytes) -> Request:
         values = json.loads(line)
-        return Request(**{**values, "pictures": tuple(values["pictures"])})
+        zones = tuple(tuple((x, y) for x, y in zone) for zone in values["zones"])
+        return Request(**{**values, "pictures": tuple(values["pictures"]), "zones": zones})
 
 
 @dataclass(frozen=True, slots=True)

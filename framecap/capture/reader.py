@@ -138,7 +138,7 @@ def _copy(request: Request, grabber: Grabber, pipe: Pipe) -> None:
             grabber.note = ""
         if sampler.keeps(index, moment.seconds) and index > request.skip:
             image = grabber.picture()
-            jpeg = None if image is None else encode_jpeg(image, request.jpeg_quality, request.max_size)
+            jpeg = None if image is None else encode_jpeg(image, request.jpeg_quality, request.max_size, request.zones)
             pipe.send(Dropped("undecodable", 1, index) if jpeg is None else Picture(index, moment.at, jpeg))
             if pipe.blocked > BLOCKED_SECONDS:
                 _drain(grabber, pipe)

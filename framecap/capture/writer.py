@@ -10,7 +10,6 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from framecap import telemetry
 from framecap.capture.backoff import Backoff
 from framecap.capture.captured import CapturedFrame
 from framecap.capture.overflow import FrameQueue
@@ -53,6 +52,10 @@ class FrameWriter:
         self._away = False
         self._away_since: float | None = None
         self._deadline: float | None = None  # once capture has been told to stop
+
+    def problem(self) -> str | None:
+        """Why frames cannot be stored, while they cannot."""
+        return f"camera {self._tally.camera}: the store is away, trying again until it is back" if self._away else None
 
     def run(self) -> None:
         while (frame := self._queue.get()) is not None:
@@ -125,7 +128,6 @@ class FrameWriter:
             try:
                 answer = operation()
             except StoreUnavailable as error:
-                telemetry.store_errors.labels("put_frame").inc()
                 if not self._away:
                     where = "frames go to the spool" if self._queue.durable else "trying again"
                     log.warning("camera %s: the store is away, %s until it is back: %s", self._tally.camera, where, error)
