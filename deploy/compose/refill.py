@@ -32,7 +32,7 @@ def main() -> None:
             if is_empty(client, queue):
                 subprocess.run([*options.command, "--queue", queue], check=False)  # it says itself what went wrong
         except (BotoCoreError, ClientError) as error:
-            print(f"the queue does not answer: {error}", file=sys.stderr, flush=True)
+            sys.stderr.write(f"the queue does not answer: {error}\n")
         time.sleep(options.every)
 
 

@@ -1,12 +1,13 @@
-"""The chart and example-values.yaml in; rendered.yaml out, for the tests, which have no Helm: `python deploy/helm/render.py`.
+"""The chart and example-values.yaml in; rendered.yaml out, for the tests, which have no Helm.
 
-Needs Helm's engine: `pip install helm-python-sdk`, best in a virtual environment of its own. (With the command line:
-`helm template framecap deploy/helm/framecap -f deploy/helm/example-values.yaml` says the same.)
+`python deploy/helm/render.py` needs Helm's engine: `pip install helm-python-sdk`, best in a virtual environment of its own.
+Helm's command line does the same: `helm template framecap deploy/helm/framecap -f deploy/helm/example-values.yaml`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import sys
 from pathlib import Path
 
 import yaml
@@ -32,7 +33,7 @@ def main() -> None:
     with helm_python.Chart.load(CHART) as chart:
         chart.validate_schema(yaml.safe_load(VALUES.read_text()))
         manifests = chart.render(yaml.safe_load(VALUES.read_text()), name="framecap")
-    print(f"Helm {helm_python.helm_sdk_version()}; lint says: {report}")
+    sys.stdout.write(f"Helm {helm_python.helm_sdk_version()}; lint says: {report}\n")
     head = f"# Made by deploy/helm/render.py from the chart with the hash\n# {fingerprint()}\n"
     parts = [text.strip() for name, text in sorted(manifests.items()) if not name.endswith(".tpl") and text.strip()]
     RENDERED.write_text(head + "".join(f"---\n{part}\n" for part in parts))
