@@ -103,9 +103,10 @@ class _Line:
             self._reading.start()
 
     def not_alive(self) -> str | None:
-        """A camera that is read by nobody, or written by nobody, because of a defect."""
-        dead = self._reading is not None and self._reading.is_alive() and not self._writing.is_alive()
-        return f"camera {self.tally.camera}: nothing stores its frames any more" if dead else None
+        """A defect has ended the writer."""
+        if self._run.halt.is_set() or self._reading is None or not self._reading.is_alive() or self._writing.is_alive():
+            return None
+        return f"camera {self.tally.camera}: nothing stores its frames any more"
 
     def not_ready(self) -> str | None:
         return self._writer.problem() if self._writing.is_alive() else None
@@ -160,9 +161,11 @@ def _capture(plans: tuple[Plan, ...], run: _Run, stop: Stop) -> CaptureSummary:
     pulse = Pulse("capture", _HANGS_SECONDS)
     watcher = threading.Thread(target=_watch, args=(stop, over, run, lines, pulse), name="capture stop", daemon=True)
     alive, ready = [pulse.problem, *(line.not_alive for line in lines)], [line.not_ready for line in lines]
-    with health.watching(alive, ready):
-        _run_lines(plans, run, lines, watcher)
-    over.set()
+    try:
+        with health.watching(alive, ready):
+            _run_lines(plans, run, lines, watcher)
+    finally:
+        over.set()
     return CaptureSummary(tuple(line.tally.summary() for line in lines))
 
 

@@ -27,7 +27,7 @@ from framecap.stores.tree import sync_folder
 
 _LOCK = ".lock"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FULL_NO_MORE = 0.9  # of max_bytes: said again only after it was this far from full
+_FULL_NO_MORE = 0.5  # of max_bytes: said again only after it was this far from full
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 log = logging.getLogger(__name__)
