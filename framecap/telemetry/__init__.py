@@ -5,7 +5,7 @@ The HTTP server that shows them is `telemetry/server.py`, imported by who starts
 
 from __future__ import annotations
 
-from framecap.telemetry.health import Health, Pulse, health
+from framecap.telemetry.checks import Health, Pulse, health
 from framecap.telemetry.logs import JsonLines, TextLines, forward_logging, set_up_logging
 from framecap.telemetry.masking import MASK, mask, mask_all
 from framecap.telemetry.metrics import (

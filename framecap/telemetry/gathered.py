@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from prometheus_client import Metric
 from prometheus_client.registry import REGISTRY
 
-from framecap.telemetry.health import health
+from framecap.telemetry.checks import health
 
 REPORT_SECONDS = 2.0
 _SILENCE_SECONDS = 30.0  # of a process; it may be loading a model

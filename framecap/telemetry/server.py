@@ -17,13 +17,14 @@ from prometheus_client import CollectorRegistry, Metric, make_wsgi_app
 from prometheus_client.registry import REGISTRY, Collector
 
 from framecap.errors import ConfigError
-from framecap.telemetry.health import health
+from framecap.telemetry.checks import health
 from framecap.telemetry.masking import mask
 
 logger = logging.getLogger(__name__)
 
 _MAX_CONNECTIONS = 16
 _SILENCE_SECONDS = 5.0  # of a client, until its connection is closed
+_GLANCE_SECONDS = 0.2  # how soon the end is seen
 _MAX_REASON = 500  # characters
 
 StartResponse = Callable[[str, list[tuple[str, str]]], object]
@@ -65,7 +66,7 @@ def serving(host: str, port: int, seen: Seen) -> Iterator[str]:
     logger.info("metrics and health: %s/metrics, /livez and /readyz", address)
     if not ipaddress.ip_address(str(where).partition("%")[0]).is_loopback:
         logger.warning("%s is open to everybody who can reach this machine: metrics name the cameras", address)
-    thread = threading.Thread(target=server.serve_forever, name="telemetry", daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(_GLANCE_SECONDS,), name="telemetry", daemon=True)
     thread.start()
     try:
         yield address
@@ -85,8 +86,8 @@ def application(seen: Seen) -> Application:
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return _text(start_response, "405 Method Not Allowed", "only GET is answered here")
         if path == "/metrics":
-            pages: Iterable[bytes] = metrics(environ, start_response)
-            return pages
+            page: Iterable[bytes] = metrics({**environ, "QUERY_STRING": ""}, start_response)
+            return page
         if path in ("/livez", "/readyz"):
             problems = seen.not_alive() if path == "/livez" else seen.not_ready()
             reason = _one_line("; ".join(problems))
@@ -149,6 +150,7 @@ class _Server(ThreadingMixIn, WSGIServer):
 
     daemon_threads = True
     block_on_close = False
+    request_queue_size = 4 * _MAX_CONNECTIONS
 
     def __init__(self, family: socket.AddressFamily, address: tuple[str, int]) -> None:
         self.address_family = family

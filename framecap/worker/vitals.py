@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from framecap.ingest.base import Ingest
 from framecap.telemetry import Pulse, health, oldest_pending_seconds
-from framecap.telemetry.health import Check
+from framecap.telemetry.checks import Check
 
 _LEASING_HANGS_SECONDS = 30.0  # it glances several times a second
 _CAPTIONING_HANGS_SECONDS = 600.0  # over one batch: a large model on few cores takes its time
