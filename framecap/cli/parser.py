@@ -29,6 +29,7 @@ _OWN_FLAGS = {
     "bundle": "captioning.bundle",
     "runtime": "captioning.runtime",
     "shard": "ingest.shard",
+    "queue": "ingest.queue",
     "metrics_port": "telemetry.port",
 }
 
@@ -43,7 +44,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"framecap {framecap.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_run, _add_capture, _add_work, _add_caption, _add_check, _add_status, _add_retry):
+    for add in (_add_run, _add_capture, _add_work, _add_caption, _add_check, _add_status, _add_retry, _add_reconcile):
         add(commands)
     return parser
 
@@ -78,6 +79,10 @@ def _command(commands: Commands, name: str, run: Callable[[argparse.Namespace], 
 
 def _frames_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames", metavar="DIR", help="where frames and sidecars live (default: ./frames)")
+
+
+def _queue_flag(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("--queue", metavar="URL", help=text)
 
 
 def _metrics_flag(parser: argparse.ArgumentParser) -> None:
@@ -145,9 +150,11 @@ def _add_work(commands: Commands) -> None:
         "Frames may come from anywhere: any .jpg .jpeg .png .webp below the directory is one. Runs until\n"
         "SIGTERM or Ctrl-C, which finish what is in hand; a second one does not wait for it.",
         "  framecap work --frames /mnt/bucket/frames\n  framecap work --once\n"
-        "  framecap work --frames /mnt/nfs/frames --shard 2/8 --metrics-port 9464",
+        "  framecap work --frames /mnt/nfs/frames --shard 2/8 --metrics-port 9464\n"
+        "  framecap work --frames s3://bucket/cams --queue https://sqs.eu-west-1.amazonaws.com/123456789012/frames",
     )
     parser.add_argument("--once", action="store_true", help="end when nothing is pending")
+    _queue_flag(parser, "SQS queue of the bucket's events: read it instead of listing the bucket")
     parser.add_argument("--shard", metavar="I/N", help="take the I-th of N shares of the frames only, such as 2/8")
     _metrics_flag(parser)
     _frames_flag(parser)
@@ -220,6 +227,25 @@ def _add_retry(commands: Commands) -> None:
     _model_flags(parser)
 
 
+def _add_reconcile(commands: Commands) -> None:
+    parser = _command(
+        commands,
+        "reconcile",
+        _reconcile,
+        "Put frames that no event told of on the queue.\n"
+        "Lists the bucket once, and sends a message, such as S3 itself sends, for every frame that has had no\n"
+        "sidecar for a while; no frame is read. When the queue still holds as many messages as there are such\n"
+        "frames, they wait there, none is forgotten, and nothing is sent. Run it on a schedule, hourly or daily.",
+        "  framecap reconcile --frames s3://bucket/cams --queue https://sqs.eu-west-1.amazonaws.com/123456789012/frames",
+    )
+    parser.add_argument(
+        "--older-than", metavar="SECONDS", type=float, default=900.0, help="leave younger frames alone (default: 900)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="say how many, and send nothing")
+    _queue_flag(parser, "SQS queue to put them on")
+    _frames_flag(parser)
+
+
 def _run(options: argparse.Namespace) -> int:
     from framecap.cli.commands import run
 
@@ -260,6 +286,12 @@ def _retry(options: argparse.Namespace) -> int:
     from framecap.cli.retry import retry
 
     return retry(_config(options), options.camera, options.kind, options.dry_run)
+
+
+def _reconcile(options: argparse.Namespace) -> int:
+    from framecap.cli.reconcile import reconcile
+
+    return reconcile(_config(options), options.older_than, options.dry_run)
 
 
 def _config(options: argparse.Namespace) -> Config:

@@ -15,7 +15,7 @@ import numpy as np
 
 from framecap.captioning.caption import Captioner
 from framecap.cli.console import Summary
-from framecap.config import Config, StoreConfig, TelemetryConfig
+from framecap.config import Config, NearDuplicatesConfig, StoreConfig, TelemetryConfig
 from framecap.errors import ConfigError, FramecapError
 from framecap.frames import sidecar_key
 from framecap.ingest.base import Backlog, Ingest
@@ -150,7 +150,16 @@ def open_work(config: Config) -> Work:
     from framecap.stores import open_store
 
     store = open_store(config.store)
-    return Work(config, store, open_ingest(config.ingest, store))
+    ingest = open_ingest(config.ingest, store, config.store.s3, config.worker.queue)
+    return Work(_fit_for_a_queue(config) if config.ingest.queue else config, store, ingest)
+
+
+def _fit_for_a_queue(config: Config) -> Config:
+    if not config.worker.near_duplicates.enabled:
+        return config
+    logger.warning("worker.near_duplicates is off: a queue brings no camera's frames in order, so there is no judging them")
+    worker = config.worker.model_copy(update={"near_duplicates": NearDuplicatesConfig(enabled=False)})
+    return config.model_copy(update={"worker": worker})
 
 
 def _warm(captioner: Captioner) -> None:

@@ -7,6 +7,7 @@ frames are done. There are never more messages here than the pipeline has room f
 from __future__ import annotations
 
 import heapq
+import math
 import random
 import threading
 import time
@@ -82,7 +83,7 @@ class Held:
         self._asked = -_ASKED_SECONDS
         self._trouble: QueueUnavailable | None = None
         self._failures = 0
-        self._retry_at = 0.0
+        self._failed_at = self._retry_at = -math.inf
         self._last_activity = clock()
         self._empty_poll_began: float | None = None
         self._stopped = self._ended = False
@@ -98,25 +99,28 @@ class Held:
             while not self._stopped:
                 if self._is_wanted():
                     self._polls += 1
+                    if self._trouble is not None:
+                        self._retry_at = self._clock() + _MAX_SECONDS  # the others wait for this one to find out
                     return min(BATCH, self._capacity), self._trouble is None
                 self._wanted.wait()  # whoever asks for a frame wakes us
         return None
 
     def _is_wanted(self) -> bool:
-        """Somebody asks, and there is room for a whole batch, so that calls are few. One call at a time tries a queue in
-        trouble."""
+        """Somebody asks, and there is room for a whole batch, so that calls are few."""
         now = self._clock()
-        if now - self._asked >= _ASKED_SECONDS or (self._trouble is not None and (self._polls or now < self._retry_at)):
+        if now - self._asked >= _ASKED_SECONDS or (self._trouble is not None and now < self._retry_at):
             return False
         return self._capacity - len(self._messages) - BATCH * self._polls >= min(BATCH, self._capacity)
 
-    def polled(self, began: float | None, received: Sequence[Received]) -> list[Message]:
-        """A poll brought these; those that are new here, for `open` to be called with each. `began`: of a long poll."""
+    def polled(self, began: float, is_long: bool, received: Sequence[Received]) -> list[Message]:
+        """A poll brought these; those that are new here, for `open` to be called with each."""
         with self._wanted:
             self._polls -= 1
-            self._trouble, self._failures = None, 0
+            if began >= self._failed_at:  # what began before says nothing of now
+                self._trouble, self._failures = None, 0
             if not received:
-                self._empty_poll_began = began or self._empty_poll_began
+                if is_long:
+                    self._empty_poll_began = began
                 return []
             self._last_activity = self._clock()
             new = []
@@ -134,7 +138,8 @@ class Held:
             self._polls -= 1
             self._failures += 1
             most = min(_FIRST_SECONDS * 2.0 ** min(self._failures - 1, 10), _MAX_SECONDS)
-            self._retry_at = self._clock() + most * random.uniform(0.5, 1.0)  # noqa: S311 - a fleet must not come back at once
+            self._failed_at = self._clock()
+            self._retry_at = self._failed_at + most * random.uniform(0.5, 1.0)  # noqa: S311 - a fleet must not come back at once
             is_news, self._trouble = self._trouble is None, error
             return is_news
 

@@ -176,7 +176,7 @@ class QueueIngest:
             else:
                 if not is_well:
                     logger.info("the queue answers again")
-                self._take_in(self.held.polled(began if is_well else None, received))
+                self._take_in(self.held.polled(began, is_well, received))
 
     def _poll_failed(self, error: Exception) -> None:
         trouble = error if isinstance(error, QueueUnavailable) else QueueUnavailable(f"{type(error).__name__} of a poll")

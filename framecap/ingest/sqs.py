@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
 from framecap.config import S3Config
@@ -77,14 +77,17 @@ class SqsQueue:
         try:
             return self.redrive()
         except QueueUnavailable as error:
-            kind = _Problem.of(cast(Exception, error.__cause__), "").kind
+            kind = QueueUnavailable if error.__cause__ is None else _Problem.of(error.__cause__, "").kind
             if kind is QueueUnavailable:
                 raise
             raise kind(str(error)) from None
 
     def redrive(self) -> Redrive | None:
         """The queue's redrive policy, None without one."""
-        policy = self._attributes("RedrivePolicy").get("RedrivePolicy")
+        found = self._attributes("RedrivePolicy", "VisibilityTimeout")
+        if "VisibilityTimeout" not in found:
+            raise QueueUnavailable(f"queue {mask(self.url)}: the answer is none of SQS's: is the URL right?")
+        policy = found.get("RedrivePolicy")
         try:
             return None if policy is None else Redrive(int(json.loads(policy)["maxReceiveCount"]))
         except (ValueError, KeyError, TypeError):
@@ -167,7 +170,7 @@ class _Problem:
     kind: type[FramecapError] = QueueUnavailable
 
     @staticmethod
-    def of(error: Exception, call: str) -> _Problem:
+    def of(error: BaseException, call: str) -> _Problem:
         code = getattr(error, "response", {}).get("Error", {}).get("Code", "")
         name = type(error).__name__
         if code in _NO_QUEUE:
