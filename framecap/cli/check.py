@@ -12,7 +12,7 @@ import numpy as np
 import framecap
 from framecap.config import Config, masked_yaml
 from framecap.errors import FramecapError
-from framecap.stores.base import Finding
+from framecap.stores.base import Finding, Store
 from framecap.telemetry import mask
 
 _LIBRARIES = {"cv2": "opencv-python-headless", "onnxruntime": "onnxruntime", "watchdog": "watchdog"}
@@ -72,10 +72,15 @@ def _store(config: Config) -> Iterator[Finding]:
     store = open_store(config.store)
     yield Finding("open", True, store.address)
     yield from store.probe()
-    new = (
-        "seen at once (file-system events)" if store.hints else "found by scans: events do not tell of everything on a mount"
-    )
-    yield Finding("new frames", True, new)
+    yield Finding("new frames", True, _how_new_frames_are_found(store))
+
+
+def _how_new_frames_are_found(store: Store) -> str:
+    if store.hints:
+        return "seen at once (file-system events)"
+    if store.directory is None:
+        return "found by listing the bucket from each camera's newest frame on, or told of by a queue (ingest.queue)"
+    return "found by scans: events do not tell of everything on a mount"
 
 
 def _model(config: Config) -> Iterator[Finding]:

@@ -242,8 +242,9 @@ class ScanIngest:
             self._full_began = began
 
     def _observe(self, frame: Entry, torn: bytes | None) -> bool:
-        """With hints, a frame that no hint told of is no news; without, only a second look tells that it is whole."""
-        sure = self._watch is not None and frame.key not in self.pending
+        """With hints, a frame that no hint told of is no news; an object of a bucket is whole as soon as it is there;
+        elsewhere only a second look tells that a frame is whole."""
+        sure = self._store.directory is None or (self._watch is not None and frame.key not in self.pending)
         return self.pending.observe(frame, sure, torn, listed=True)
 
     def _torn(self, frame: Entry, sidecar: Entry | None) -> bytes | None:

@@ -1,7 +1,4 @@
-"""Where frames and sidecars live: a local directory, a mounted directory; a configuration in, a store out.
-
-The S3 API will be `stores/s3.py`, opened here for an `s3://` address.
-"""
+"""Where frames and sidecars live: a local directory, a mounted directory, a bucket; a configuration in, a store out."""
 
 from __future__ import annotations
 
@@ -11,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from framecap.errors import ConfigError
+from framecap.stores.s3_client import is_s3
 from framecap.telemetry import mask
 
 if TYPE_CHECKING:
     from framecap.config import StoreConfig
     from framecap.stores.base import Store
+    from framecap.stores.placed import Place
     from framecap.stores.tree import Tree
 
 __all__ = ["open_store"]
@@ -23,15 +22,34 @@ __all__ = ["open_store"]
 logger = logging.getLogger(__name__)
 
 
-def open_store(config: StoreConfig) -> Store:
-    """The store of a configuration; its directories are created when they are not there. Raises ConfigError."""
-    from framecap.stores.directory import DirectoryStore
+def open_store(config: StoreConfig, lenient: bool = False) -> Store:
+    """The store of a configuration; directories are created when they are not there, buckets are looked at.
 
-    frames = _open_tree(config.frames, "store.frames")
-    if config.sidecars is None:
-        return DirectoryStore(frames)
-    sidecars = _open_tree(config.sidecars, "store.sidecars")
-    return DirectoryStore(frames) if sidecars.root == frames.root else DirectoryStore(frames, sidecars)
+    Frames and sidecars may be in places of different kinds. `lenient` is for who only writes, and waits for a store that is
+    away: that a bucket does not answer, or may not be listed, is only said in the log. Raises ConfigError, MissingError (no
+    credentials) and StoreUnavailable.
+    """
+    from framecap.stores.placed import PlacedStore
+
+    frames, *others = _open_places(config, lenient)
+    same = all((other.address, other.directory) == (frames.address, frames.directory) for other in others)
+    return PlacedStore(frames) if same else PlacedStore(frames, *others)
+
+
+def _open_places(config: StoreConfig, lenient: bool) -> list[Place]:
+    """The place of the frames, and that of the sidecars if it is given. Buckets share one client."""
+    wanted = {"store.frames": config.frames, "store.sidecars": config.sidecars}
+    addresses = {setting: address for setting, address in wanted.items() if address is not None}
+    if not any(is_s3(address) for address in addresses.values()):
+        return [_open_tree(address, setting) for setting, address in addresses.items()]
+
+    from framecap.stores.s3 import S3  # not for directories: boto3 takes its time to import
+
+    s3 = S3(config.s3, {setting: address for setting, address in addresses.items() if is_s3(address)})
+    return [
+        s3.open(setting, lenient) if is_s3(address) else _open_tree(address, setting)
+        for setting, address in addresses.items()
+    ]
 
 
 def _open_tree(address: str, setting: str) -> Tree:
@@ -40,10 +58,7 @@ def _open_tree(address: str, setting: str) -> Tree:
     from framecap.stores.mounts import file_system_of
 
     if "://" in address:
-        raise ConfigError(
-            f"{setting}: {mask(address)!r}: this version reads and writes directories only: mount the bucket "
-            "(s3fs, mountpoint-s3) and give the mount point"
-        )
+        raise ConfigError(f"{setting}: {mask(address)!r}: a directory, or s3://bucket/prefix, is expected")
     try:
         path = Path(address).expanduser()
         if not path.exists():

@@ -35,8 +35,8 @@ def test_a_relative_directory_and_one_behind_a_link(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("address", "words"),
     [
-        ("s3://bucket/frames", "mount the bucket"),
-        ("https://user:secret@host/bucket", "mount the bucket"),
+        ("s3://user:secret@bucket/frames", "s3://bucket/prefix is expected"),
+        ("https://user:secret@host/bucket", "a directory, or s3://bucket/prefix, is expected"),
         ("FILE", "is a file"),
         ("~nobody-has-this-name/frames", "no such user's home"),
         ("FILE/below", "cannot be opened or created"),

@@ -1,0 +1,233 @@
+"""A bucket through the S3 API in, a place for frames and sidecars out: an object comes to be by one conditional PUT.
+
+`If-None-Match: *` lets exactly one of all writers create an object; the others get 412. Whether a server honours it is found
+out by the first write, and said if not.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from botocore.exceptions import ClientError
+
+from framecap.errors import OversizedFrame, StoreUnavailable
+from framecap.stores.base import Entry, Finding
+from framecap.stores.s3_client import S3Address, make_client, parse_address
+from framecap.stores.s3_errors import (
+    CONFLICT,
+    EXISTS,
+    NOT_IMPLEMENTED,
+    TROUBLE,
+    code_of,
+    explain,
+    guarded,
+    is_missing,
+    status_of,
+    was_retried,
+)
+from framecap.stores.s3_listing import Keys
+from framecap.stores.s3_objects import Objects
+from framecap.stores.s3_probe import WEAKER, probe
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+    from framecap.config import S3Config
+
+logger = logging.getLogger(__name__)
+
+
+class Conditions(Enum):
+    """Whether the server does what `If-None-Match: *` asks for."""
+
+    UNKNOWN = "unknown"
+    HONOURED = "honoured"
+    IGNORED = "ignored"
+
+
+class Server:
+    """What is known of the server, shared by all places on it."""
+
+    def __init__(self, endpoint: str) -> None:
+        host = urlsplit(endpoint).hostname or ""
+        aws = host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+        self.conditions = Conditions.HONOURED if aws else Conditions.UNKNOWN
+
+    def ignores_conditions(self) -> None:
+        if self.conditions is not Conditions.IGNORED:
+            self.conditions = Conditions.IGNORED
+            logger.warning("%s", WEAKER)
+
+
+class S3Place:
+    """The objects below one prefix of a bucket. Safe to use from several threads."""
+
+    directory = None
+    hints = False
+
+    def __init__(self, client: S3Client, address: S3Address, config: S3Config, server: Server) -> None:
+        self._objects = Objects(client, address, config)
+        self._keys = Keys(client, address)
+        self._tries = config.attempts
+        self._server = server
+
+    @property
+    def address(self) -> str:
+        return str(self._objects.address)
+
+    def open(self, lenient: bool) -> None:
+        """Try whether the bucket can be used at all. Raises ConfigError, MissingError or StoreUnavailable.
+
+        `lenient`: that the server is away, or that these credentials may not list, is said in the log only.
+        """
+        try:
+            self._keys.look()
+        except TROUBLE as error:
+            trouble = explain(error).at_start(self.address)
+            denied = isinstance(error, ClientError) and code_of(error) == "AccessDenied"
+            if not lenient or not (denied or isinstance(trouble, StoreUnavailable)):
+                raise trouble from None
+            logger.warning("%s", trouble)
+
+    def entries(self, prefix: str = "", after: str = "") -> Iterator[Entry]:
+        return self._keys.entries(prefix, after)
+
+    def top(self) -> Iterator[Entry | str]:
+        return self._keys.top()
+
+    def stat(self, path: str) -> Entry | None:
+        with guarded("stat", self._objects.where(path)):
+            return self._objects.stat(path)
+
+    def read(self, path: str, limit: int) -> bytes | None:
+        with guarded("read", self._objects.where(path)):
+            found = self._objects.get(path, limit)
+            return None if found is None else found[0]
+
+    def create(self, path: str, data: bytes) -> bool:
+        with guarded("write", self._objects.where(path)):
+            if self._server.conditions is Conditions.HONOURED:
+                return self._create(path, data)
+            return self._create_unsure(path, data)
+
+    def replace(self, path: str, data: bytes, if_match: bytes) -> bool:
+        retried = False
+        with guarded("write", self._objects.where(path)):
+            for pause in self._pauses():
+                try:
+                    found = self._objects.get(path, max(len(if_match), len(data)))
+                except OversizedFrame:
+                    return False
+                if found is None or found[0] != if_match:
+                    return retried and found is not None and found[0] == data
+                try:
+                    self._objects.put_over(path, data, found[1])
+                except ClientError as error:
+                    retried |= was_retried(error)
+                    if status_of(error) == CONFLICT:
+                        time.sleep(pause)
+                    elif status_of(error) != EXISTS and not is_missing(error):
+                        raise
+                else:
+                    return True
+        raise self._too_busy(path)
+
+    def delete(self, path: str) -> None:
+        with guarded("delete", self._objects.where(path)):
+            self._objects.delete(path)
+
+    def probe(self) -> tuple[Finding, ...]:
+        return probe(self._objects, self._keys)
+
+    def _create(self, path: str, data: bytes, retried: bool = False) -> bool:
+        """False when something is there that is not empty, and not ours: the answer to an earlier try may have been lost."""
+        for pause in self._pauses():
+            try:
+                self._objects.put_new(path, data)
+            except ClientError as error:
+                retried |= was_retried(error)
+                if status_of(error) == CONFLICT:
+                    time.sleep(pause)
+                    continue
+                if status_of(error) != EXISTS:
+                    raise
+            else:
+                return True
+            there = self._objects.stat(path)
+            if there is None:
+                continue  # it was deleted meanwhile
+            if there.size:
+                return retried and there.size == len(data) and self._objects.holds(path, data)
+            try:
+                self._objects.put_over(path, data, there.etag)
+            except ClientError as error:
+                retried |= was_retried(error)
+                if status_of(error) not in (EXISTS, CONFLICT) and not is_missing(error):
+                    raise
+            else:
+                return True
+        raise self._too_busy(path)
+
+    def _create_unsure(self, path: str, data: bytes) -> bool:
+        """Look before writing. As long as it is not known, write twice: will the server say that something is there?"""
+        there = self._objects.stat(path)
+        if there is not None and there.size:
+            return False
+        if self._server.conditions is Conditions.IGNORED:
+            self._objects.put(path, data)
+            return True
+        try:
+            self._objects.put_new(path, data)
+        except ClientError as error:
+            if status_of(error) in (EXISTS, CONFLICT):
+                self._server.conditions = Conditions.HONOURED
+                return self._create(path, data, was_retried(error))
+            if status_of(error) != NOT_IMPLEMENTED:
+                raise
+            self._server.ignores_conditions()
+            self._objects.put(path, data)
+            return True
+        self._learn(path, data)
+        return True
+
+    def _learn(self, path: str, data: bytes) -> None:
+        """Write once more what has just been written."""
+        try:
+            self._objects.put_new(path, data)
+        except ClientError as error:
+            if status_of(error) in (EXISTS, CONFLICT):
+                self._server.conditions = Conditions.HONOURED
+        except TROUBLE:
+            pass  # it is written; the next write learns
+        else:
+            self._server.ignores_conditions()
+
+    def _pauses(self) -> Iterator[float]:
+        """The waits between tries that meet other writers, growing and at random, as many as store.s3.attempts says."""
+        return (random.uniform(0.05, 0.1) * 2**number for number in range(self._tries))  # noqa: S311 - no secret
+
+    def _too_busy(self, path: str) -> StoreUnavailable:
+        where = self._objects.where(path)[:300]
+        return StoreUnavailable(f"cannot write at {where!r}: others write there all the time: it is tried again")
+
+
+class S3:
+    """The buckets of a store, by the setting that names each; one client for all of them."""
+
+    def __init__(self, config: S3Config, addresses: Mapping[str, str]) -> None:
+        parsed = {setting: parse_address(address, setting) for setting, address in addresses.items()}
+        client = make_client(config)
+        server = Server(client.meta.endpoint_url)
+        self._places = {setting: S3Place(client, address, config, server) for setting, address in parsed.items()}
+
+    def open(self, setting: str, lenient: bool) -> S3Place:
+        """The place of a setting, looked at."""
+        place = self._places[setting]
+        place.open(lenient)
+        return place

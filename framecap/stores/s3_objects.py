@@ -1,0 +1,100 @@
+"""One object at a time of a bucket: paths below an address in, requests to S3 out; their trouble goes through as it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from framecap.errors import OversizedFrame
+from framecap.frames import SIDECAR_SUFFIX
+from framecap.stores.base import Entry
+from framecap.stores.s3_client import S3Address
+from framecap.stores.s3_errors import TROUBLE, is_missing
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+    from framecap.config import S3Config
+
+_BODY_TRIES = 3  # of an answer that breaks off in its middle, each a call with all its tries
+_TYPES = {".json": "application/json", ".png": "image/png", ".webp": "image/webp"}
+
+
+class Objects:
+    """The objects below one prefix of a bucket. Safe to use from several threads."""
+
+    def __init__(self, client: S3Client, address: S3Address, config: S3Config) -> None:
+        self.address = address
+        self._client = client
+        self._config = config
+
+    def where(self, path: str) -> str:
+        """An object as users write it."""
+        return f"s3://{self.address.bucket}/{self.address.prefix}{path}"
+
+    def stat(self, path: str) -> Entry | None:
+        """An object's entry, or None."""
+        try:
+            head = self._client.head_object(Bucket=self.address.bucket, Key=self.address.prefix + path)
+        except ClientError as error:
+            if is_missing(error):
+                return None
+            raise
+        return Entry(path, head["ContentLength"], head["LastModified"].timestamp(), head["ETag"].strip('"'))
+
+    def get(self, path: str, limit: int) -> tuple[bytes, str] | None:
+        """An object's bytes and etag, or None. An answer that breaks off in its middle is asked for again."""
+        for tries_left in reversed(range(_BODY_TRIES)):
+            try:
+                answer = self._client.get_object(Bucket=self.address.bucket, Key=self.address.prefix + path)
+            except ClientError as error:
+                if is_missing(error):
+                    return None
+                raise
+            with answer["Body"] as body:
+                if answer["ContentLength"] > limit:
+                    raise OversizedFrame(f"{path[:200]!a}: {answer['ContentLength']} bytes, the limit is {limit}")
+                try:
+                    return body.read(), answer["ETag"].strip('"')
+                except TROUBLE:
+                    if not tries_left:
+                        raise
+        return None
+
+    def holds(self, path: str, data: bytes) -> bool:
+        """Whether an object is there with just these bytes."""
+        try:
+            found = self.get(path, len(data))
+        except OversizedFrame:
+            return False
+        return found is not None and found[0] == data
+
+    def put(self, path: str, data: bytes) -> None:
+        self._put(path, data, {})
+
+    def put_new(self, path: str, data: bytes) -> None:
+        """The server is asked to refuse (412) when something is there."""
+        self._put(path, data, {"IfNoneMatch": "*"})
+
+    def put_over(self, path: str, data: bytes, etag: str) -> None:
+        """The server is asked to refuse (412, or 404) when something else is there, or nothing."""
+        self._put(path, data, {"IfMatch": f'"{etag}"'})
+
+    def delete(self, path: str) -> None:
+        self._client.delete_object(Bucket=self.address.bucket, Key=self.address.prefix + path)
+
+    def _put(self, path: str, data: bytes, options: dict[str, Any]) -> None:
+        if self._config.encryption:
+            options["ServerSideEncryption"] = self._config.encryption
+        if self._config.kms_key and self._config.encryption == "aws:kms":
+            options["SSEKMSKeyId"] = self._config.kms_key
+        if self._config.storage_class and not path.endswith(SIDECAR_SUFFIX):
+            options["StorageClass"] = self._config.storage_class
+        self._client.put_object(
+            Bucket=self.address.bucket,
+            Key=self.address.prefix + path,
+            Body=data,
+            ContentType=_TYPES.get(path[path.rfind(".") :].lower(), "image/jpeg"),
+            **options,
+        )

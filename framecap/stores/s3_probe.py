@@ -1,0 +1,73 @@
+"""A bucket in; what its server does of what the promise rests on, tried with one small hidden object, out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from botocore.exceptions import ClientError
+
+from framecap.stores.base import Finding
+from framecap.stores.s3_errors import CONFLICT, EXISTS, NOT_IMPLEMENTED, TROUBLE, explain, is_missing, status_of
+from framecap.stores.s3_listing import Keys
+from framecap.stores.s3_objects import Objects
+
+ONE_COMMIT = "no frame is committed twice, whatever number of workers and machines there are"
+WEAKER = (
+    "this server ignores conditional writes (If-None-Match): a frame ends in one sidecar, but two workers may both caption "
+    "it, and the later sidecar stays: give workers shards or a queue, and each camera one capture"
+)
+
+_OBJECT = ".framecap-probe.jpg.json"  # the right to write sidecars is enough for it; it stays where nobody may delete
+_CONTENT = b"framecap check was here: this may be deleted\n"
+
+
+def probe(objects: Objects, keys: Keys) -> tuple[Finding, ...]:
+    """Write, write again, read back, list, delete."""
+    try:
+        keys.look()
+        _refused(lambda: objects.put_new(_OBJECT, _CONTENT))  # an earlier probe's may be there still
+        again = _refused(lambda: objects.put_new(_OBJECT, _CONTENT))
+        other = _refused(lambda: objects.put_over(_OBJECT, _CONTENT, "0" * 32))
+        whole = objects.holds(_OBJECT, _CONTENT)
+        deleted = _delete(objects)
+    except TROUBLE as error:
+        meaning = explain(error)
+        return (Finding("list, write and read back", False, f"{meaning.reason}: {meaning.advice}"),)
+    order = "folder by folder, as this server lists; put in order here" if keys.by_folder else "in the byte order of keys"
+    return (
+        Finding("list", True, order),
+        Finding("write an object and read it back", whole, "sidecars are never torn: an object appears whole or not at all"),
+        Finding("refuse to create it again", again, ONE_COMMIT if again else WEAKER),
+        Finding(
+            "refuse to replace what is not expected",
+            other,
+            "of two workers that replace a torn sidecar, one does"
+            if other
+            else "this server ignores If-Match: two workers may both replace a torn sidecar, and the later one's stays",
+        ),
+        Finding(
+            "delete", True, "only `framecap prune` needs it" if deleted else f"not allowed, nor needed: {_OBJECT} stays"
+        ),
+    )
+
+
+def _refused(put: Callable[[], None]) -> bool:
+    """Whether the server refused a conditional write; one that does not know such writes at all has not."""
+    try:
+        put()
+    except ClientError as error:
+        if status_of(error) in (EXISTS, CONFLICT) or is_missing(error):
+            return True
+        if status_of(error) != NOT_IMPLEMENTED:
+            raise
+    return False
+
+
+def _delete(objects: Objects) -> bool:
+    try:
+        objects.delete(_OBJECT)
+    except ClientError as error:
+        if status_of(error) != 403:
+            raise
+        return False
+    return True
