@@ -39,11 +39,14 @@ class Flag(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """What came of capture: frames newly stored, stored before, dropped; the exit codes of what was wrong."""
+    """What came of capture: frames newly stored, stored before, dropped, left in the spool; whether a recording was left
+    before its end; the exit codes of what was wrong."""
 
     captured: int
     already_there: int
     dropped: int
+    spooled: int
+    unfinished: bool
     problems: tuple[int, ...]
 
 
@@ -77,9 +80,10 @@ def capture(config: Config, stop: Flag, on_frame: Callable[[str], None] | None =
 
     done = run_capture(config.capture, open_store(config.store, lenient=True), _Waitable(stop), on_frame)
     problems = tuple(problem.exit_code for problem in done.problems)
-    if any(camera.lost for camera in done.cameras):
+    if any(camera.lost for camera in done.cameras) or (done.spooled and not stop.is_set()):
         problems += (FramecapError.exit_code,)
-    return Captured(done.captured, done.already_there, done.dropped, problems)
+    unfinished = any(camera.unfinished for camera in done.cameras)
+    return Captured(done.captured, done.already_there, done.dropped, done.spooled, unfinished, problems)
 
 
 class _Waitable:
@@ -150,7 +154,7 @@ def open_work(config: Config) -> Work:
     from framecap.stores import open_store
 
     store = open_store(config.store)
-    ingest = open_ingest(config.ingest, store, config.store.s3, config.worker.queue)
+    ingest = open_ingest(config.ingest, store, config.store, config.worker.queue)
     return Work(_fit_for_a_queue(config) if config.ingest.queue else config, store, ingest)
 
 
@@ -182,6 +186,7 @@ def summary(config: Config, captured: Captured | None, worked: Worked | None, ex
         captured=captured.captured if captured else None,
         already_there=captured.already_there if captured else None,
         dropped=captured.dropped if captured else None,
+        spooled=captured.spooled or None if captured else None,
         captioned=worked.captioned if worked else None,
         duplicate=worked.duplicate if worked else None,
         skipped=worked.skipped if worked else None,

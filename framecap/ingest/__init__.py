@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from framecap.config import S3Config, WorkerConfig
+from framecap.config import StoreConfig, WorkerConfig
 
 if TYPE_CHECKING:
     from framecap.config import IngestConfig
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 __all__ = ["open_ingest"]
 
-_S3 = S3Config()
+_HERE = StoreConfig()
 _CAPACITY = WorkerConfig().queue
 
 
-def open_ingest(config: IngestConfig, store: Store, s3: S3Config = _S3, capacity: int = _CAPACITY) -> Ingest:
+def open_ingest(config: IngestConfig, store: Store, place: StoreConfig = _HERE, capacity: int = _CAPACITY) -> Ingest:
     """The ingest of a store. Raises ConfigError and MissingError.
 
-    A queue, where one is configured, is reached as `s3` says, and at most `capacity` messages of it are held at a time.
+    A queue, where one is configured, tells of `place`, and at most `capacity` messages of it are held at a time.
     A scan listens for hints where events tell of every change, or where the configuration says so.
     """
     if config.queue is not None:
@@ -28,9 +28,8 @@ def open_ingest(config: IngestConfig, store: Store, s3: S3Config = _S3, capacity
         from framecap.ingest.queue import QueueIngest
         from framecap.ingest.sqs import SqsQueue
 
-        place = place_of(store.address)
-        queue = SqsQueue(config.queue, s3, config.visibility_seconds / 3)
-        return QueueIngest(config, queue, place, store, capacity)
+        queue = SqsQueue(config.queue, place.s3, config.visibility_seconds / 3)
+        return QueueIngest(config, queue, place_of(place.frames), store, capacity)
     from framecap.ingest.scanner import ScanIngest
 
     hinted = store.hints if config.hints == "auto" else config.hints == "on"

@@ -7,15 +7,15 @@ writes them as they are.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
-from urllib.parse import quote_plus, unquote_plus, urlsplit
+from urllib.parse import quote_plus, unquote_plus
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from framecap.errors import ConfigError, KeyRefused, MessageUnreadable
-from framecap.frames import check_key, is_frame_key
+from framecap.frames import check_key
+from framecap.stores.s3_client import S3Address, is_s3, parse_address
 from framecap.telemetry import mask
 
 MAX_BODY_BYTES = 256 << 10  # S3 and SNS write no longer ones
@@ -24,34 +24,14 @@ _S3_SOURCES = ("aws:s3", "minio:s3", "framecap:reconcile")
 _CREATED = "ObjectCreated:"
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """The part of a bucket that is a store: `prefix` is empty or ends with a slash."""
-
-    bucket: str
-    prefix: str
-
-    def key_of(self, bucket: str, object_key: str) -> str | None:
-        """The key of the frame that an object is; None for what lies elsewhere or is no frame."""
-        if bucket != self.bucket or not object_key.startswith(self.prefix):
-            return None
-        key = object_key.removeprefix(self.prefix)
-        try:
-            return check_key(key) if is_frame_key(key) else None
-        except KeyRefused:
-            return None
-
-
-def place_of(address: str) -> Place:
-    """The place of an `s3://bucket/prefix` address. Raises ConfigError for any other: a message names buckets."""
-    parts = urlsplit(address)
-    if parts.scheme != "s3" or not parts.netloc:
+def place_of(address: str) -> S3Address:
+    """The place of a store's frames, when messages can tell of it. Raises ConfigError for a directory."""
+    if not is_s3(address):
         raise ConfigError(
             f"a queue tells of objects in a bucket, and store.frames is {mask(address)!r}: give s3://bucket/prefix "
-            "(a mounted bucket as well: workers on a queue need no mount)"
+            "(of a mounted bucket as well: who reads a queue needs no mount)"
         )
-    prefix = address.removeprefix(f"s3://{parts.netloc}").strip("/")
-    return Place(parts.netloc, f"{prefix}/" if prefix else "")
+    return parse_address(address, "store.frames")
 
 
 class _Part(BaseModel):
@@ -105,7 +85,7 @@ class _Shape(_Part):
     message: Annotated[object, Field(alias="Message")] = None
 
 
-def frame_keys(body: str, place: Place) -> tuple[str, ...]:
+def frame_keys(body: str, place: S3Address) -> tuple[str, ...]:
     """The keys of the frames that a message says were created in `place`, each once, in the order they stand there.
 
     Empty for test messages, removals, and objects that are elsewhere or no frames. Raises MessageUnreadable for all else.
@@ -120,8 +100,19 @@ def frame_keys(body: str, place: Place) -> tuple[str, ...]:
         raise MessageUnreadable(f"no S3 event: {where}: {first['msg']}") from None
     except UnicodeDecodeError:
         raise MessageUnreadable("no S3 event: a key is not UTF-8") from None
-    keys = (place.key_of(bucket, key) for bucket, key in objects)
+    keys = (_frame_key(place, bucket, key) for bucket, key in objects)
     return tuple(dict.fromkeys(key for key in keys if key is not None))
+
+
+def _frame_key(place: S3Address, bucket: str, object_key: str) -> str | None:
+    """The key of the frame that an object is; None for what lies elsewhere or is no frame."""
+    if bucket != place.bucket or not object_key.startswith(place.prefix):
+        return None
+    key = object_key.removeprefix(place.prefix)
+    try:
+        return check_key(key)
+    except KeyRefused:
+        return None
 
 
 def _created(body: str, envelopes: int) -> list[tuple[str, str]]:
@@ -150,7 +141,7 @@ def _created(body: str, envelopes: int) -> list[tuple[str, str]]:
     raise MessageUnreadable("neither an S3 event, nor SNS's or EventBridge's form of one")
 
 
-def created_body(place: Place, key: str, size: int, at: datetime) -> str:
+def created_body(place: S3Address, key: str, size: int, at: datetime) -> str:
     """The body of a message that says, as S3 itself does, that a frame was created."""
     stored = {"key": quote_plus(place.prefix + key, safe="/"), "size": size}
     record = {

@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from framecap.config import IngestConfig
 from framecap.errors import KeyRefused, MessageUnreadable, PoisonFrame, QueueUnavailable, StoreError
 from framecap.ingest.base import Backlog
-from framecap.ingest.events import Place, frame_keys
+from framecap.ingest.events import frame_keys
 from framecap.ingest.held import Frame, Held, Message, Told
 from framecap.ingest.sqs import BATCH, SLOW_POLL_SECONDS, Redrive, SqsQueue
 from framecap.sidecar import is_whole
 from framecap.stores.base import Entry, Store
+from framecap.stores.s3_client import S3Address
 from framecap.telemetry import health, pending_frames
 
 logger = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ class QueueLease:
 class QueueIngest:
     """Leases frames of `place`, which is where the store's frames are; at most `capacity` messages are held."""
 
-    def __init__(self, config: IngestConfig, queue: SqsQueue, place: Place, store: Store, capacity: int) -> None:
+    def __init__(self, config: IngestConfig, queue: SqsQueue, place: S3Address, store: Store, capacity: int) -> None:
         self._visibility = config.visibility_seconds
         self._settle = config.settle_seconds
         self._queue = queue

@@ -1,8 +1,8 @@
 """A store and the queue of its workers in; the frames that no event told of (or whose message was lost) on the queue out.
 
 No frame is read. A frame that waits in the queue has no sidecar either: only when the queue holds fewer messages than there
-are frames without a sidecar, some are forgotten. Which ones nobody knows: all are sent, and a frame that has its sidecar by the time
-its message comes costs a look.
+are frames without a sidecar, some are forgotten. Which ones nobody knows: all are sent, and a frame that has its sidecar by
+the time its message comes costs a look.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from datetime import UTC, datetime
 from itertools import islice
 
 from framecap.errors import QueueUnavailable
-from framecap.ingest.events import Place, created_body
+from framecap.ingest.events import created_body
 from framecap.ingest.scan import pairs
 from framecap.ingest.sqs import BATCH, SqsQueue
 from framecap.stores.base import Entry, Store
+from framecap.stores.s3_client import S3Address
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class Reconciled:
 
 
 def reconcile(
-    store: Store, queue: SqsQueue, place: Place, older_than: float, dry_run: bool, on_frame: Callable[[], object]
+    store: Store, queue: SqsQueue, place: S3Address, older_than: float, dry_run: bool, on_frame: Callable[[], object]
 ) -> Reconciled:
     """Send what is forgotten and has been there for `older_than` seconds. Raises StoreUnavailable and QueueUnavailable."""
     before = time.time() - older_than
@@ -67,7 +68,7 @@ def _standing(store: Store) -> Iterator[tuple[Entry, bool]]:
         yield frame, sidecar is not None and sidecar.size > 0
 
 
-def _send(queue: SqsQueue, place: Place, frames: Iterator[Entry]) -> int:
+def _send(queue: SqsQueue, place: S3Address, frames: Iterator[Entry]) -> int:
     sent = 0
     while batch := list(islice(frames, BATCH)):
         bodies = [created_body(place, frame.key, frame.size, datetime.fromtimestamp(frame.modified, UTC)) for frame in batch]

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from framecap.errors import ConfigError, MessageUnreadable
 from framecap.frames import check_key
-from framecap.ingest.events import MAX_BODY_BYTES, Place, created_body, frame_keys, place_of
+from framecap.ingest.events import MAX_BODY_BYTES, created_body, frame_keys, place_of
+from framecap.stores.s3_client import S3Address
 
-PLACE = Place("a-bucket", "cams/")
+PLACE = S3Address("a-bucket", "cams/")
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 
 # As AWS documents them (Amazon S3 user guide, "Event message structure" and "Amazon EventBridge mapping"), shortened.
@@ -189,13 +190,13 @@ def test_no_body_does_more_than_be_refused(body: str) -> None:
 @pytest.mark.parametrize(
     ("address", "place"),
     [
-        ("s3://a-bucket", Place("a-bucket", "")),
-        ("s3://a-bucket/", Place("a-bucket", "")),
-        ("s3://a-bucket/cams", Place("a-bucket", "cams/")),
-        ("s3://a-bucket/x/cams/", Place("a-bucket", "x/cams/")),
+        ("s3://a-bucket", S3Address("a-bucket", "")),
+        ("s3://a-bucket/", S3Address("a-bucket", "")),
+        ("s3://a-bucket/cams", S3Address("a-bucket", "cams/")),
+        ("s3://a-bucket/x/cams/", S3Address("a-bucket", "x/cams/")),
     ],
 )
-def test_a_place_is_a_bucket_and_a_prefix(address: str, place: Place) -> None:
+def test_a_place_is_a_bucket_and_a_prefix(address: str, place: S3Address) -> None:
     assert place_of(address) == place
 
 

@@ -21,11 +21,11 @@ from framecap.errors import ConfigError, MissingError, PoisonFrame, QueueUnavail
 from framecap.ingest import open_ingest
 from framecap.ingest import queue as queue_module
 from framecap.ingest.base import Ingest
-from framecap.ingest.events import Place
 from framecap.ingest.queue import QueueIngest
 from framecap.ingest.sqs import SqsQueue
 from framecap.sidecar import Sidecar
 from framecap.stores import open_store
+from framecap.stores.s3_client import S3Address
 from framecap.worker.run import WorkSummary, run_worker
 from tests.ingest.test_events import plain, through_eventbridge, through_sns
 from tests.sqs import TestQueue, make_queue, queue, sqs_server
@@ -34,7 +34,7 @@ from tests.worker.pictures import encoded, scene
 
 __all__ = ["queue", "sqs_server"]
 
-PLACE = Place("a-bucket", "cams/")
+PLACE = S3Address("a-bucket", "cams/")
 GOOD = encoded(scene(32, 24))
 SOON = 20.0  # seconds: more than anything here takes on a busy machine
 
@@ -480,10 +480,10 @@ def test_no_credentials_are_said_at_the_start(tmp_path: Path, queue: TestQueue, 
         SqsQueue(queue.url, S3Config(profile="nobody"))
 
 
-def test_a_queue_needs_a_bucket(tmp_path: Path) -> None:
-    store = open_store(StoreConfig(frames=str(tmp_path)))
+def test_a_queue_needs_a_bucket(tmp_path: Path, queue: TestQueue) -> None:
+    config = StoreConfig(frames=str(tmp_path))
     with pytest.raises(ConfigError, match="give s3://bucket/prefix"):
-        open_ingest(IngestConfig(queue="http://127.0.0.1:9/1/frames"), store)
+        open_ingest(IngestConfig(queue="http://127.0.0.1:9/1/frames"), open_store(config), config)
 
 
 def test_importing_the_package_imports_no_boto3() -> None:
