@@ -87,10 +87,11 @@ class Camera:
         before = self._last_index
         self._opened_at = None
         failure = self._read()
-        if self._halt.is_set():
-            return None
         if failure is None:
             self._tally.problem(None)
+            return None
+        if self._halt.is_set():
+            self._leave()
             return None
         self._tally.problem(failure)
         if not failure.retryable:
@@ -99,6 +100,15 @@ class Camera:
         if self._recorded:
             return self._resume(failure, progress=self._last_index > before)
         return self._reconnect(failure)
+
+    def _leave(self) -> None:
+        if self._recorded:
+            self._tally.unfinished()
+            log.warning(
+                "camera %s: stopped before the end of %s: capture it again, and what is stored is passed over",
+                self._plan.name,
+                self._plan.source.shown,
+            )
 
     def _resume(self, failure: SourceError, progress: bool) -> float | None:
         """A recording goes on where its reader died; one that kills its readers at the same place is given up."""

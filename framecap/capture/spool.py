@@ -300,11 +300,11 @@ class CameraSpool:
         return self._known.get(make_key(frame.name)) == spool_file.digest_of(frame.data)
 
     def _headers(self) -> Iterator[tuple[str, str]]:
-        with self._spool.lock:
-            numbers = tuple(self._numbers)
-        for number in numbers:
-            with suppress(Damaged, OSError), self._open_folder() as folder:
-                yield spool_file.read_header(folder, number)
+        with self._open_folder() as folder, os.scandir(folder) as found:
+            for item in found:
+                with suppress(Damaged, OSError):
+                    if frame := spool_file.NAME.fullmatch(item.name):
+                        yield spool_file.read_header(folder, int(frame[1]))
 
     def _put_aside(self, number: int, error: Exception) -> None:
         reason = error.strerror if isinstance(error, OSError) else str(error)

@@ -22,7 +22,8 @@ class CameraSummary:
     `undecodable`, `stale` (pictures that had waited in the camera's or network's buffers: nobody knows their time),
     `store_unavailable` (away when capture stopped), `store_refused`, `key_taken` (the store has another picture under the
     key that this frame of a recording has), `spool_damaged` (the disk gave back something else than was put there).
-    `spooled` frames are neither stored nor dropped: they wait in the spool for the next run.
+    `spooled` frames are neither stored nor dropped: they wait in the spool for the next run. `unfinished`: capture was told
+    to stop before the end of this recording.
     """
 
     camera: str
@@ -31,6 +32,7 @@ class CameraSummary:
     already_there: int
     dropped: Mapping[str, int]
     spooled: int
+    unfinished: bool
     reconnects: int
     frozen: int
     problem: FramecapError | None
@@ -54,6 +56,7 @@ class Tally:
         self._counts: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
         self._spooled = 0
+        self._unfinished = False
         self._problem: FramecapError | None = None
 
     def captured(self) -> None:
@@ -81,6 +84,11 @@ class Tally:
         with self._lock:
             self._spooled = count
 
+    def unfinished(self) -> None:
+        """The recording has more frames, and capture was told to stop."""
+        with self._lock:
+            self._unfinished = True
+
     def reconnected(self) -> None:
         telemetry.source_reconnects.labels(self.camera).inc()
         self._count("reconnects")
@@ -106,6 +114,7 @@ class Tally:
                 already_there=self._counts["already_there"],
                 dropped=dict(self._dropped),
                 spooled=self._spooled,
+                unfinished=self._unfinished,
                 reconnects=self._counts["reconnects"],
                 frozen=self._counts["frozen"],
                 problem=self._problem,

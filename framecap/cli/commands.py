@@ -29,7 +29,7 @@ def capture(config: Config) -> int:
     with Console(config.log.format) as console, stop_on_signals() as stop, parts.served(config.telemetry):
         captured = parts.capture(config, stop, lambda key: console.advance())
         console.summary(parts.summary(config, captured, None, None))
-    return parts.exit_code(captured, None)
+    return parts.exit_code(captured, None) or int(captured.unfinished)
 
 
 def work(config: Config, once: bool) -> int:

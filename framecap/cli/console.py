@@ -63,6 +63,7 @@ class Summary:
     frames_per_second: float | None
     frames: str
     sidecars: str | None  # one of them
+    spooled: int | None = None  # frames that wait on local disk for the store
 
 
 class Console:
@@ -162,6 +163,7 @@ def summary_for_people(summary: Summary) -> str:
         _count(summary.captured, "captured"),
         _count(summary.already_there, "there already", always=False),
         _count(summary.dropped, "dropped", always=False),
+        _count(summary.spooled, "waiting in the spool", always=False),
         _count(summary.captioned, "captioned"),
         _count(summary.duplicate, "duplicate"),
         _count(summary.skipped, "skipped"),

@@ -20,6 +20,7 @@ from framecap.errors import SourceNotFound
 from framecap.frames import FrameName, parse_key, read_position
 from framecap.stores.directory import DirectoryStore
 from framecap.stores.local import LocalTree
+from tests import command
 from tests.capture.memory_store import MemoryStore
 from tests.capture.running import capture, capture_config, eventually, readers, running
 from tests.capture.videos import (
@@ -61,6 +62,7 @@ def test_every_frame_has_its_number_time_and_position(tmp_path: Path, store: Mem
     summary = capture(store, video, start_time=START_TEXT)
     assert summary.captured == 30
     assert summary.problems == ()
+    assert not summary.cameras[0].unfinished
     assert offsets(store) == [round(index / 10, 6) for index in range(30)]  # over midnight: other folders
     assert [name.sequence for name in names(store)] == list(range(30))
     assert [number_in(data) for data in store.in_order()] == list(range(30))
@@ -283,6 +285,7 @@ def test_stop_ends_it_and_what_was_taken_is_stored(tmp_path: Path, store: Memory
         gate.set()
         summary = run.ended()
     assert 1 < summary.captured == len(store.frames) < 500
+    assert summary.cameras[0].unfinished
     assert [number_in(data) for data in store.in_order()] == list(range(summary.captured))
 
 
@@ -331,3 +334,14 @@ def test_captured_at_is_start_plus_position_to_the_microsecond(tmp_path: Path, s
     capture(store, make_video(tmp_path / "a.mp4", 30, fps=29.97, codec="mp4v"), start_time=START_TEXT)
     for name, data in zip(names(store), store.in_order(), strict=True):
         assert name.captured_at == START + timedelta(seconds=read_position(data) or 0.0)
+
+
+def test_a_file_that_is_stopped_before_its_end_is_not_all_done(clip: Path, tmp_path: Path) -> None:
+    with command.start("capture", clip, "--all", cwd=tmp_path) as process:
+        eventually(lambda: any((tmp_path / "frames").rglob("*.jpg")))
+        process.terminate()
+        _, log = process.communicate(timeout=30)
+        assert process.returncode == 1, log
+    assert "stopped before the end of" in log
+    assert command.run("capture", clip, "--all", cwd=tmp_path).returncode == 0
+    assert len(list((tmp_path / "frames").rglob("*.jpg"))) == 306
