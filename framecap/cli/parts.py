@@ -154,7 +154,7 @@ def open_work(config: Config) -> Work:
     from framecap.stores import open_store
 
     store = open_store(config.store)
-    ingest = open_ingest(config.ingest, store, config.store.s3, config.worker.queue)
+    ingest = open_ingest(config.ingest, store, config.store, config.worker.queue)
     return Work(_fit_for_a_queue(config) if config.ingest.queue else config, store, ingest)
 
 
