@@ -41,7 +41,7 @@ def summary(fleet: Fleet, minutes: list[Counts]) -> str:
     return (
         f"{last.arrived:,} frames: {last.done:,} captioned, {last.poison:,} failed as poison, {last.dead:,} dead-lettered, "
         f"{last.arrived - last.done - last.poison - last.dead:,} still on their way.\n"
-        f"From capture to sidecar: {half} s (half of them), {most} s (95%), {nearly_all} s (99%), {max(fleet.delays)} s (all)\n"
+        f"Capture to sidecar: {half} s (half of them), {most} s (95%), {nearly_all} s (99%), {max(fleet.delays)} s (all)\n"
         f"{fleet.worker_seconds / 3600:,.0f} worker-hours; {last.done / settings.worker_rate / 3600:,.0f} would do if none "
         f"ever waited. In hand or invisible at most: {max(one.in_hand + one.invisible for one in minutes):,} messages."
     )

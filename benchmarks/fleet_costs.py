@@ -59,7 +59,7 @@ def costs(fleet: Fleet) -> list[tuple[str, str, float]]:
     return [
         ("S3: PUT of frames", _millions(frames), frames * S3_PUT),
         ("S3: PUT of sidecars", _millions(frames), frames * S3_PUT),
-        ("S3: GET of frames", _millions(frames), frames * S3_GET),
+        ("S3: GET and HEAD, two each a frame", _millions(4 * frames), 4 * frames * S3_GET),
         (f"S3: storage, {fleet.days_kept} days", f"{kept / 1000:,.0f} TB", storage(kept)),
         ("SQS: S3's messages, one each", _millions(frames), frames * SQS),
         ("SQS: receive and delete, ten at a time", _millions(frames / 5), frames / 5 * SQS),

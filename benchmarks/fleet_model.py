@@ -34,7 +34,7 @@ class Settings:
     worker_rate: float = 88.0  # measured: `make bench`, end to end, two cores
     in_hand: int = 64  # worker.queue
     visibility: int = 60  # ingest.visibility_seconds
-    max_receives: int = 5  # of the queue's redrive policy
+    max_receives: int = 10  # of the queue's redrive policy
     crash: float = 1 / DAY  # per worker and second: each dies once a day
     reclaim: tuple[float, float] = (15 * 3600, 0.3)  # a spot market takes this part of the workers at this time
     outage: tuple[float, float] = (10 * 3600, 600)  # the store is away from, for
@@ -253,8 +253,8 @@ class Fleet:
                 self.dead += batch.count
             elif not batch.readable:
                 self._hide(batch, self.settings.visibility)
-            elif batch.received == self.settings.max_receives:
-                self.poison += batch.count  # its sidecar says failed: nothing is tried at the last receive
+            elif batch.received >= max(self.settings.max_receives - 1, 2):
+                self.poison += batch.count  # its sidecar says failed, while a message is still to be had
             else:
                 self.hand.add(batch)
 

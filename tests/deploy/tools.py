@@ -1,0 +1,17 @@
+"""Where deploy/ is, and linters of the development packages run on its files."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+
+
+def lint(tool: str, *arguments: str | Path) -> None:
+    """Fails with what the tool says."""
+    command = [str(Path(sys.executable).parent / tool), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
