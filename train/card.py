@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from framecap.captioning.bundle import BundleCard
 from train.scores import Scores, table
 
 LIMITS = """It has seen a few thousand photos of people, dogs, sports and outdoor scenes, and knows only their words. What is
 not among them (most animals and vehicles, text, most indoor things, night and infrared pictures, views from above as a
 security camera has them) it describes as the nearest thing that it knows. It calls what lies "running" and a bright floor
-"snow". It counts badly. `confidence` is the model's own and not yet calibrated: on pictures unlike its photos it can be
-sure and wrong. It must not decide anything about a person."""
+"snow". It counts badly. On pictures unlike its photos `confidence` is low, but can still be too high. It must not decide
+anything about a person."""
+CONFIDENCE = "confidence on val"  # the entry of the scores that says how far confidences hold
 
 
 def model_card(card: BundleCard) -> str:
     """The card as Markdown."""
     decoder, size = card.decoder, card.preprocessing.size
     rows, columns = card.places
-    scores = [(name, Scores(**figures)) for name, figures in card.scores.items()]
+    scores = [(name, Scores(**figures)) for name, figures in card.scores.items() if name != CONFIDENCE]
     licences = "\n".join(f"- {what}: {licence}" for what, licence in card.licences.items())
     return f"""# Model card: {card.name}
 
@@ -29,8 +33,8 @@ One English sentence for a picture. Bundle hash `{card.hash}`.
 - Vocabulary: {decoder.words} words.
 
 ## Training
-{card.training.get("data", "not said")}. Cross-entropy on the frozen encoder's features; every setting and each epoch's
-scores are in `bundle.json`. Data: {card.training.get("citation", "not said")}.
+{card.training.get("data", "not said")}. Stages: {_stages(card.training)}; every setting and each epoch's scores are in
+`bundle.json`. Data: {card.training.get("citation", "not said")}.
 
 Make it again (the photos are not part of the project):
 
@@ -42,9 +46,40 @@ pycocoevalcap; none of these photos was trained on or chose the epoch.
 
 {table(scores) if scores else "not measured"}
 
+## Confidence
+{_confidence(card)}
+
 ## Limits
 {LIMITS}
 
 ## Licences
 {licences}
 """
+
+
+def _stages(training: Mapping[str, Any]) -> str:
+    """What was trained, one stage after the other."""
+    before = _stages(training["before"]) + ", then " if "before" in training else ""
+    settings = training.get("settings", {})
+    lesson = "by CIDEr-D reward" if training.get("lesson") == "reinforce" else "by cross-entropy"
+    encoder = {"none": "frozen", "last": "its second half trained, too", "all": "trained, too"}
+    return f"{before}the decoder {lesson} (encoder {encoder.get(settings.get('fine_tune', 'none'), 'not said')})"
+
+
+def _confidence(card: BundleCard) -> str:
+    """What the confidence means, and how far that held on photos that it was not calibrated by."""
+    calibration, held = card.calibration, card.scores.get(CONFIDENCE)
+    if calibration is None:
+        return "Raw: it compares captions of this model, and is no probability of being right."
+    text = f"""The probability that the caption fits: that its CIDEr-D is {calibration.target:g} at least, which three of
+four captions by people reach when each is compared with the others of its photo. Fitted on {calibration.photos} photos that
+were held out."""
+    if held is None:
+        return text
+    rows = "\n".join(f"| {sure:.2f} | {true:.2f} |" for sure, true in zip(held["confidence"], held["fitting"], strict=True))
+    return f"""{text} On val, in five equal
+parts by confidence (mean distance {held["error"]:.3f}):
+
+| confidence said | share that fits |
+| ---: | ---: |
+{rows}"""

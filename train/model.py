@@ -61,6 +61,7 @@ def _training(about: Mapping[str, Any]) -> dict[str, Any]:
     data = run.get("data", {})
     said = {
         "command": f"python -m train {run.get('command', 'fit')}",
+        "lesson": run.get("command", "fit"),
         "data": f"{data.get('train', 'not said')}; judged by {data.get('judge', 'not said')}",
         "settings": run.get("settings", {}),
         "epochs": about.get("epochs", []),
