@@ -18,8 +18,8 @@ def percentile(delays: dict[int, int], part: float) -> int:
     return ordered[int(np.searchsorted(sums, part * sums[-1]))]
 
 
-def table(minutes: list[Counts], every: int = 30) -> str:
-    """A line for each half hour: what came and went since the last line, and the worst within."""
+def table(minutes: list[Counts], every: int = 60) -> str:
+    """A line for each hour: what came and went since the last line, and the worst within."""
     lines = ["time    captured/s  captioned/s  workers    queued  in spools  oldest, s"]
     before = Counts(0)
     for index in range(every - 1, len(minutes), every):

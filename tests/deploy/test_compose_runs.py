@@ -1,4 +1,4 @@
-"""What compose.yaml puts together, without containers: its S3 server, its programs and settings; moto's queue for ElasticMQ."""
+"""What compose.yaml puts together, run without containers: its S3 server, programs and settings; moto for ElasticMQ."""
 
 from __future__ import annotations
 
