@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["tests.s3"]
+
 CLIP = Path(__file__).parents[1] / "samples" / "clip.mp4"
 FULL_TIMEOUT_SECONDS = 1800
 _FIGURE = "fault figure"

@@ -1,11 +1,12 @@
 """A real S3 server on this machine (SeaweedFS, from PyPI), and buckets of it mounted with s3fs; loopback only.
 
-`from tests.s3 import s3_server, mounted_bucket` in a test module makes the fixtures known there.
+Its fixtures are known to all tests (tests/conftest.py names it): `s3_server`, `bucket`, `proxied`, `mounted_bucket`.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
 import socket
@@ -13,16 +14,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from framecap.config import S3Config, StoreConfig
+from framecap.stores import open_store
+from framecap.stores.base import Store
+from tests.proxy import Proxy
 from tests.system_packages import needs_package
 
 START_SECONDS = 60.0
+SHARED = "frames"  # a bucket for all tests, each with a prefix of its own: a new one takes its time
 GRPC = 10_000  # SeaweedFS's gRPC ports lie so far above its HTTP ports
 
 
@@ -47,6 +53,47 @@ class S3Server:
             region_name="us-east-1",
             config=Config(s3={"addressing_style": "path"}),
         )
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A prefix of a bucket of this test's own, and framecap's stores on it; credentials are in the environment."""
+
+    server: S3Server
+    name: str
+    prefix: str
+    client: Any
+
+    @property
+    def address(self) -> str:
+        return f"s3://{self.name}/{self.prefix}"
+
+    def config(self, frames: str = "", sidecars: str | None = None, url: str | None = None, **s3: Any) -> StoreConfig:
+        """Frames (and sidecars) below folders of the prefix; through another address than the server's own."""
+        return StoreConfig(
+            frames=f"{self.address}{frames}",
+            sidecars=None if sidecars is None else f"{self.address}{sidecars}",
+            s3=S3Config(endpoint=url or self.server.url, path_style=True, **s3),
+        )
+
+    def store(self, frames: str = "", sidecars: str | None = None, url: str | None = None, **s3: Any) -> Store:
+        return open_store(self.config(frames, sidecars, url, **s3))
+
+    def put(self, path: str, data: bytes) -> None:
+        self.client.put_object(Bucket=self.name, Key=self.prefix + path, Body=data)
+
+    def get(self, path: str) -> bytes:
+        return bytes(self.client.get_object(Bucket=self.name, Key=self.prefix + path)["Body"].read())
+
+    def paths(self) -> list[str]:
+        """What is there, whatever it is."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=self.prefix)
+        keys = [item["Key"] for page in pages for item in page.get("Contents", [])]
+        return sorted(key[len(self.prefix) :] for key in keys if not key.endswith("/"))
+
+    def settings(self, url: str | None = None) -> dict[str, str]:
+        """The environment of a framecap that works here."""
+        return {"FRAMECAP__STORE__S3__ENDPOINT": url or self.server.url, "FRAMECAP__STORE__S3__PATH_STYLE": "true"}
 
 
 @dataclass(frozen=True)
@@ -120,11 +167,36 @@ def _answers(client: Any) -> bool:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        client.create_bucket(Bucket="is-it-up")
-        client.put_object(Bucket="is-it-up", Key="a", Body=b"a")
+        with suppress(client.exceptions.BucketAlreadyOwnedByYou):
+            client.create_bucket(Bucket=SHARED)
+        client.put_object(Bucket=SHARED, Key="is-it-up", Body=b"a")
     except (BotoCoreError, ClientError):
         return False
     return True
+
+
+@pytest.fixture
+def bucket(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    settings = {
+        "AWS_ACCESS_KEY_ID": s3_server.access_key,
+        "AWS_SECRET_ACCESS_KEY": s3_server.secret_key,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": "/nowhere",
+        "AWS_SHARED_CREDENTIALS_FILE": "/nowhere",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    client = s3_server.client()
+    return Bucket(s3_server, SHARED, f"{secrets.token_hex(4)}/", client)
+
+
+@pytest.fixture
+def proxied(s3_server: S3Server) -> Iterator[Proxy]:
+    """A way to the server on which a test can put faults."""
+    with Proxy(s3_server.url) as proxy:
+        yield proxy
 
 
 @pytest.fixture

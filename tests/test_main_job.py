@@ -20,7 +20,7 @@ import pytest
 import framecap
 from framecap import sidecar
 from tests import command
-from tests.s3 import MountedBucket, mounted_bucket, s3_server  # noqa: F401
+from tests.s3 import MountedBucket
 from tests.system_packages import needs_package
 from tests.worker.fakes import check_oracle
 

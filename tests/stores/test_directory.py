@@ -10,8 +10,7 @@ import pytest
 
 import framecap.stores.mounts
 from framecap.config import StoreConfig
-from framecap.errors import ConfigError, FrameGone, FrameUnreadable
-from framecap.sidecar import MAX_SIDECAR_BYTES
+from framecap.errors import ConfigError, FrameUnreadable
 from framecap.stores import open_store
 from framecap.stores.base import Commit
 
@@ -80,20 +79,6 @@ def test_both_roots_may_be_one(tmp_path: Path) -> None:
     store.put_frame("a.jpg", b"x")
     store.commit_sidecar("a.jpg", b"{}")
     assert [entry.key for entry in store.list()] == ["a.jpg", "a.jpg.json"]
-
-
-def test_a_frame_that_is_gone(tmp_path: Path) -> None:
-    store = open_store(StoreConfig(frames=str(tmp_path)))
-    for use in (lambda: store.stat("cam/a.jpg"), lambda: store.read("cam/a.jpg", 10)):
-        with pytest.raises(FrameGone):
-            use()
-
-
-def test_a_sidecar_too_large_to_be_one_is_read_as_torn(tmp_path: Path) -> None:
-    store = open_store(StoreConfig(frames=str(tmp_path)))
-    (tmp_path / "a.jpg.json").touch()
-    os.truncate(tmp_path / "a.jpg.json", MAX_SIDECAR_BYTES + 1)
-    assert store.read_sidecar("a.jpg") == b""
 
 
 def test_a_frame_that_this_user_may_not_read_is_no_outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

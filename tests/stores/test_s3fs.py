@@ -11,9 +11,7 @@ from framecap.errors import StoreUnavailable
 from framecap.ingest import open_ingest
 from framecap.stores import open_store
 from framecap.stores.base import Commit, Put
-from tests.s3 import MountedBucket, mounted_bucket, s3_server
-
-__all__ = ["mounted_bucket", "s3_server"]
+from tests.s3 import MountedBucket
 
 WHOLE = b'{"status": "captioned"}'
 
