@@ -16,14 +16,14 @@ from typing import Any
 
 from tests.capture.videos import jpeg, numbered_picture
 
-FPS = 25
 BOUNDARY = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n"
 
 
 class MjpegCamera:
     """Serves from its making to `close`; `size` and `still` may change while it runs."""
 
-    def __init__(self, password: str | None = None) -> None:
+    def __init__(self, password: str | None = None, fps: float = 25) -> None:
+        self.fps = fps
         self.size = (160, 96)
         self.still = False  # always the same picture
         self.hanging = threading.Event()  # connected, but nothing is sent
@@ -35,6 +35,11 @@ class MjpegCamera:
         self._lock = threading.Lock()
         self._viewers: list[threading.Event] = []
         self._server = self._serve(0)
+
+    @property
+    def count(self) -> int:
+        """Pictures taken so far."""
+        return self._number
 
     @property
     def port(self) -> int:
@@ -89,7 +94,7 @@ class MjpegCamera:
             time.sleep(2)  # old ones by now
         for picture in pictures:
             write(BOUNDARY % len(picture) + picture + b"\r\n")
-        while not dropped.wait(1 / FPS):
+        while not dropped.wait(1 / self.fps):
             if not self.hanging.is_set():
                 picture = self.take()
                 write(BOUNDARY % len(picture) + picture + b"\r\n")

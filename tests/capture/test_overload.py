@@ -1,0 +1,112 @@
+"""A camera that is faster than its store, and a store that is ten times faster than captioning (row 25)."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from statistics import mean
+
+import psutil
+import pytest
+
+from framecap.frames import parse_key
+from tests import command
+from tests.capture.mjpeg_camera import MjpegCamera
+from tests.capture.running import eventually
+from tests.worker.fakes import check_oracle
+
+CAMERA, STORED, CAPTIONED = 40.0, 20.0, 2.0  # frames a second
+BATCH = 4  # of tests/worker/driver.py
+ON_THE_WAY = 100  # pictures that can be in sockets and pipes when all is stopped
+FLAT = 0.05
+
+
+@contextmanager
+def python(*arguments: object) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", *map(str, arguments)], stdout=subprocess.PIPE, text=True, env=command.environment()
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+class Memory:
+    """What the processes below some hold, over time: private bytes, of each process on its own."""
+
+    def __init__(self, *roots: int) -> None:
+        tops = [psutil.Process(root) for root in roots]
+        self._processes = [*tops, *(below for top in tops for below in top.children(recursive=True))]
+        self._held: dict[str, list[int]] = defaultdict(list)
+
+    def look(self) -> None:
+        for process in self._processes:
+            with suppress(psutil.NoSuchProcess):
+                words = process.cmdline()
+                name = words[2] if words[1] == "-m" else f"{words[-1]} {process.pid}"
+                self._held[name].append(process.memory_full_info().uss)
+
+    def growth(self) -> dict[str, float]:
+        """From the second quarter to the last, as a part."""
+        found = {}
+        for name, held in self._held.items():
+            quarter = len(held) // 4
+            found[name] = mean(held[-quarter:]) / mean(held[quarter : 2 * quarter]) - 1
+        return found
+
+
+@pytest.mark.faults(25)
+def test_capture_ten_times_faster_than_captioning(tmp_path: Path, full: bool, figure: Callable[[str], None]) -> None:
+    seconds = 600.0 if full else 6.0
+    frames = tmp_path / "frames"
+    camera = MjpegCamera(fps=CAMERA)
+    try:
+        with (
+            python("tests.worker.driver", frames, BATCH / CAPTIONED, 30) as worker,
+            python("tests.capture.slow_store", camera.url(), frames, 1 / STORED) as capture,
+        ):
+            eventually(lambda: any(frames.rglob("*.json")), 60)
+            begin, memory = time.monotonic(), Memory(capture.pid, worker.pid)
+            while time.monotonic() < begin + seconds:
+                memory.look()
+                time.sleep(seconds / 40)
+            capture.terminate()
+            summary = json.loads(capture.communicate(timeout=60)[0].splitlines()[-1])
+    finally:
+        camera.close()
+    names = [name for path in frames.rglob("*.jpg") if (name := parse_key(path.relative_to(frames).as_posix()))]
+    done = list(frames.rglob("*.json"))
+    captured, dropped = summary["captured"], summary["dropped"]
+
+    status = json.loads(command.run("status", "--frames", frames, "--json", cwd=tmp_path).stdout)
+    assert captured == len(names) == len(done) + status["pending"]
+    assert status["pending"] > 4 * len(done)
+
+    assert captured + dropped["drop_oldest"] == max(name.sequence for name in names) + 1, "each that came is counted"
+    assert dropped.keys() <= {"drop_oldest", "stale"}
+    assert dropped["drop_oldest"] > 0.2 * captured
+    on_the_way = camera.count - captured - sum(dropped.values())
+    assert 0 <= on_the_way < ON_THE_WAY
+
+    growth = memory.growth()
+    assert max(growth.values()) < FLAT, growth
+    done_only = tmp_path / "done"
+    for path in done:
+        here = done_only / path.relative_to(frames)
+        here.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(here)
+        path.with_suffix("").rename(here.with_suffix(""))
+    assert len(check_oracle(done_only)) == len(done)
+    figure(
+        f"{seconds:.0f} s: {camera.count} taken = {captured} captured + {dropped['drop_oldest']} dropped for room + "
+        f"{dropped.get('stale', 0)} stale + {on_the_way} on the way; captured = {len(done)} done + "
+        f"{status['pending']} pending; memory grew by {max(growth.values()):.1%} at most"
+    )
