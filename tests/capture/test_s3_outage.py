@@ -1,0 +1,99 @@
+"""The S3 server is away in the middle of a run of capture and worker: nothing lost, nothing double, all in order."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from framecap import sidecar
+from framecap.frames import parse_key
+from tests import command
+from tests.capture.mjpeg_camera import MjpegCamera
+from tests.capture.running import eventually
+from tests.capture.videos import number_in
+from tests.proxy import Fault, Proxy
+from tests.s3 import Bucket
+
+PATIENCE = 60.0  # seconds
+
+
+@contextmanager
+def framecap(*arguments: str, cwd: Path, **settings: str) -> Iterator[subprocess.Popen[str]]:
+    """A command that is ended by SIGTERM, in good order."""
+    with command.start(*arguments, cwd=cwd, **settings) as process:
+        try:
+            yield process
+            process.terminate()
+            _, log = process.communicate(timeout=30)
+            assert process.returncode == 0, log
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def ready(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def frames_and_sidecars(bucket: Bucket) -> tuple[list[str], list[str]]:
+    paths = [path.removeprefix("cams/") for path in bucket.paths()]
+    frames = [path for path in paths if path.endswith(".jpg")]
+    return frames, [path for path in paths if path.endswith(".json")]
+
+
+@pytest.mark.faults(18)
+def test_the_server_is_away_for_a_while(
+    tmp_path: Path, bucket: Bucket, proxied: Proxy, full: bool, figure: Callable[[str], None]
+) -> None:
+    seconds = 120.0 if full else 3.0
+    camera, port, spool = MjpegCamera(), free_port(), tmp_path / "spool"
+    address = f"{bucket.address}cams"
+    settings = bucket.settings(proxied.url)
+    capture = ("capture", camera.url(), "--camera", "door", "--fps", "10", "--set", f"capture.spool.directory={spool}")
+    work = ("work", "--runtime", "null", "--metrics-port", str(port))
+    try:
+        with framecap(*work, "--frames", address, cwd=tmp_path, **settings):
+            with framecap(*capture, "--frames", address, cwd=tmp_path, **settings):
+                eventually(lambda: ready(port) and len(frames_and_sidecars(bucket)[1]) > 5, PATIENCE)
+                proxied.decide = lambda request: Fault.RESET
+                gone = time.monotonic()
+                eventually(lambda: not ready(port) and len(list(spool.rglob("*.frame"))) > 8 * seconds, PATIENCE + seconds)
+                time.sleep(max(0.0, gone + seconds - time.monotonic()))
+                proxied.decide = lambda request: Fault.NONE
+                back = time.monotonic()
+                eventually(lambda: not list(spool.rglob("*.frame")), PATIENCE + seconds)
+                drained = time.monotonic() - back
+                eventually(lambda: ready(port), PATIENCE)
+            eventually(lambda: len({*map(len, frames_and_sidecars(bucket))}) == 1, PATIENCE)
+    finally:
+        camera.close()
+    frames, sidecars = frames_and_sidecars(bucket)
+    assert sidecars == [f"{key}.json" for key in frames]
+    names = [name for key in frames if (name := parse_key(key))]
+    assert [name.sequence for name in names] == list(range(len(frames))), "nothing is lost, nothing is double"
+    for key in frames:
+        assert sidecar.decode(bucket.get(f"cams/{key}.json")).status == "captioned"
+    shown = [number_in(bucket.get(f"cams/{key}")) for key in frames]
+    assert shown == sorted(set(shown)), "each has its own time"
+    puts = [request.path for request in proxied.requests if request.method == "PUT" and request.path.endswith(".jpg")]
+    assert all(before <= after for before, after in pairwise(puts)), "and they came in order"
+    figure(f"S3 away for {seconds:.0f} s: {len(frames)} frames, all captioned, drained {drained:.1f} s after its return")
