@@ -14,13 +14,14 @@ from framecap.capture.backoff import Backoff
 from framecap.capture.captured import CapturedFrame
 from framecap.capture.overflow import FrameQueue
 from framecap.capture.tally import Tally
-from framecap.errors import FrameGone, OversizedFrame, StoreError, StoreUnavailable
+from framecap.errors import FrameGone, FrameUnreadable, OversizedFrame, StoreError, StoreUnavailable
 from framecap.frames import make_key
 from framecap.stores.base import Put, Store
 
 RETRY_SECONDS = (0.5, 30.0)
 GRACE_SECONDS = 10.0  # for what is still to be stored once capture has been told to stop
 END_PATIENCE_SECONDS = 60.0  # how long a store may be away at the end of all sources before frames are left in the spool
+READ_TRIES = 3
 
 Answer = TypeVar("Answer")
 
@@ -50,6 +51,7 @@ class FrameWriter:
         self._on_frame = on_frame
         self._backoff = Backoff(*RETRY_SECONDS)
         self._away = False
+        self._may_not_read = False
         self._away_since: float | None = None
         self._deadline: float | None = None  # once capture has been told to stop
 
@@ -108,11 +110,34 @@ class FrameWriter:
             )
 
     def _holds(self, key: str, data: bytes) -> bool:
-        """Whether the store holds just this frame there: a put whose answer was lost had been done all the same."""
-        try:
-            return self._insist(partial(self._store.read, key, len(data))) == data
-        except (FrameGone, OversizedFrame):
-            return False
+        """Whether the store holds just this frame there: a put whose answer was lost had been done all the same.
+
+        Who may put frames but not read them (capture needs no more) cannot know, and must not wait for it: two frames of one
+        microsecond and number are far less likely than a frame that was put twice.
+        """
+        for _ in range(READ_TRIES):
+            try:
+                return self._store.read(key, len(data)) == data
+            except (FrameGone, OversizedFrame):
+                return False
+            except FrameUnreadable as error:
+                self._take_for_ours(error)
+                return True
+            except StoreUnavailable as error:
+                reason = error
+                self._halt.wait(RETRY_SECONDS[0])
+        self._take_for_ours(reason)
+        return True
+
+    def _take_for_ours(self, error: StoreError) -> None:
+        if not self._may_not_read:
+            log.warning(
+                "camera %s: the store has a frame under a key of ours and does not let us read it; it is taken for the one "
+                "that was to be stored: %s",
+                self._tally.camera,
+                error,
+            )
+        self._may_not_read = True
 
     def _tell(self, key: str) -> None:
         if self._on_frame is None:

@@ -21,6 +21,7 @@ from framecap.stores.base import Entry, Finding
 from framecap.stores.s3_client import S3Address, make_client, parse_address
 from framecap.stores.s3_errors import (
     CONFLICT,
+    DENIED,
     EXISTS,
     NOT_IMPLEMENTED,
     TROUBLE,
@@ -159,7 +160,9 @@ class S3Place:
                     raise
             else:
                 return True
-            there = self._objects.stat(path)
+            there, looked = self._look(path)
+            if not looked:  # but the answer to the put was that something is there
+                return False
             if there is None:
                 continue  # it was deleted meanwhile
             if there.size:
@@ -176,7 +179,7 @@ class S3Place:
 
     def _create_unsure(self, path: str, data: bytes) -> bool:
         """Look before writing. As long as it is not known, write twice: will the server say that something is there?"""
-        there = self._objects.stat(path)
+        there, looked = self._look(path)
         if there is not None and there.size:
             return False
         if self._server.conditions is Conditions.IGNORED:
@@ -188,13 +191,22 @@ class S3Place:
             if status_of(error) in (EXISTS, CONFLICT):
                 self._server.conditions = Conditions.HONOURED
                 return self._create(path, data, was_retried(error))
-            if status_of(error) != NOT_IMPLEMENTED:
+            if status_of(error) != NOT_IMPLEMENTED or not looked:
                 raise
             self._server.ignores_conditions()
             self._objects.put(path, data)
             return True
         self._learn(path, data)
         return True
+
+    def _look(self, path: str) -> tuple[Entry | None, bool]:
+        """What is there, and whether we could see it: who may put frames and not read them relies on the condition alone."""
+        try:
+            return self._objects.stat(path), True
+        except ClientError as error:
+            if status_of(error) == DENIED and self._server.conditions is not Conditions.IGNORED:
+                return None, False
+            raise
 
     def _learn(self, path: str, data: bytes) -> None:
         """Write once more what has just been written."""

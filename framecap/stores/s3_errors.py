@@ -18,6 +18,7 @@ from framecap.telemetry import mask, store_errors
 TROUBLE = (BotoCoreError, ClientError, ResponseParserError, HTTPError)
 
 EXISTS, CONFLICT, NOT_IMPLEMENTED = 412, 409, 501  # answers to a conditional write
+DENIED = 403  # to any request
 
 _MAX_MESSAGE = 300  # characters of what the server says
 

@@ -15,11 +15,15 @@ from pathlib import Path
 import pytest
 
 from framecap import sidecar
+from framecap.capture.spool import Spool
+from framecap.config import SpoolConfig
 from framecap.frames import parse_key
+from framecap.stores import open_store
 from tests import command
 from tests.capture.mjpeg_camera import MjpegCamera
-from tests.capture.running import eventually
-from tests.capture.videos import number_in
+from tests.capture.numbered import frame
+from tests.capture.running import capture_config, eventually, running
+from tests.capture.videos import make_video, number_in
 from tests.proxy import Fault, Proxy
 from tests.s3 import Bucket
 
@@ -97,3 +101,24 @@ def test_the_server_is_away_for_a_while(
     puts = [request.path for request in proxied.requests if request.method == "PUT" and request.path.endswith(".jpg")]
     assert all(before <= after for before, after in pairwise(puts)), "and they came in order"
     figure(f"S3 away for {seconds:.0f} s: {len(frames)} frames, all captioned, drained {drained:.1f} s after its return")
+
+
+def test_capture_that_may_only_put_frames_is_not_held_up_by_one_that_it_has_put_before(
+    tmp_path: Path, bucket: Bucket, proxied: Proxy
+) -> None:
+    """The least that capture needs, as deploy/aws gives it: after a lost answer, too, or a kill at the wrong moment."""
+    proxied.decide = lambda request: Fault.NONE if request.method == "PUT" else Fault.DENIED
+    store = open_store(bucket.config("cams", url=proxied.url, attempts=2), lenient=True)
+    frames = [frame(number) for number in range(3)]
+    for _ in range(2):
+        (tmp_path / "spool").mkdir(exist_ok=True)
+        with Spool(tmp_path / "spool", 1 << 20, drops_oldest=False) as spool:
+            part = spool.camera("cam", lambda reason, count: None)
+            assert all(part.put(each) for each in frames)
+        camera = capture_config(make_video(tmp_path / "a.avi", 1), spool=SpoolConfig(directory=str(tmp_path / "spool")))
+        with running(camera, store) as run:
+            summary = run.ended()
+        assert (summary.spooled, summary.dropped) == (0, 0)
+    assert [bucket.get(f"cams/{path}") for path in frames_and_sidecars(bucket)[0] if path.startswith("cam/")] == [
+        each.data for each in frames
+    ]

@@ -16,7 +16,7 @@ from framecap.capture.captured import CapturedFrame
 from framecap.capture.overflow import FrameQueue
 from framecap.capture.tally import CameraSummary, Tally
 from framecap.capture.writer import FrameWriter
-from framecap.errors import KeyRefused
+from framecap.errors import FrameUnreadable, KeyRefused, StoreError, StoreUnavailable
 from framecap.frames import FrameName
 from tests.capture.memory_store import MemoryStore, away
 
@@ -94,6 +94,24 @@ def test_another_recording_of_the_same_name_and_time_is_not_passed_over_in_silen
     assert list(store.frames.values()) == [b"before"]
     assert "holds another picture" in caplog.text
     assert "--camera" in caplog.text
+
+
+@pytest.mark.parametrize("live", [True, False])
+@pytest.mark.parametrize("error", [StoreUnavailable("access denied"), FrameUnreadable("no right")])
+def test_who_may_put_frames_and_not_read_them_is_not_held_up(
+    live: bool, error: StoreError, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = MemoryStore()
+    write(store, [(NOON, b"before")], live=live)
+
+    def refuse(key: str, limit: int) -> bytes:
+        raise error
+
+    monkeypatch.setattr(store, "read", refuse)
+    summary = write(store, [(NOON, b"before"), (NOON, b"after")], live=live)
+    assert (summary.captured, summary.already_there) == ((2, 0) if live else (1, 1))
+    assert store.in_order() == [b"before", b"after"]
+    assert caplog.text.count("does not let us read it") == 1
 
 
 def test_a_store_that_is_away_is_waited_for_and_no_frame_is_lost() -> None:
