@@ -196,8 +196,8 @@ def _add_status(commands: Commands) -> None:
         _status,
         "Show what is pending, done and failed, by camera.\n"
         "It changes nothing. The place is listed (on S3 one request per 1,000 objects) and every sidecar is\n"
-        "read (on S3 one request each): about a minute for 50,000 of them in a bucket. With --quick none is\n"
-        "read: what is pending is known then, and what failed is not.",
+        "read (on S3 one request each, so a million of them take their time and their price). With --quick none\n"
+        "is read: what is pending is known then, and what failed is not.",
         "  framecap status --frames /mnt/bucket/frames\n  framecap status --frames /mnt/bucket/frames --quick --json",
     )
     parser.add_argument("--quick", action="store_true", help="read no sidecars")
