@@ -70,6 +70,7 @@ def test_live_sampling_keeps_the_rate(camera: MjpegCamera, store: MemoryStore) -
     assert 0.7 * 0.2 < (times[-1] - times[0]) / (len(times) - 1) < 2 * 0.2
 
 
+@pytest.mark.faults(24)
 def test_a_dropped_connection_comes_back(camera: MjpegCamera, store: MemoryStore) -> None:
     with running(capture_config(camera.url()), store) as run:
         for _ in range(2):
@@ -82,6 +83,7 @@ def test_a_dropped_connection_comes_back(camera: MjpegCamera, store: MemoryStore
     assert max(map(abs, lateness(camera, store))) < TOLERANCE
 
 
+@pytest.mark.faults(24)
 def test_a_camera_that_is_away_for_a_while(
     camera: MjpegCamera, store: MemoryStore, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -99,6 +101,7 @@ def test_a_camera_that_is_away_for_a_while(
     assert summary.reconnects >= 3
 
 
+@pytest.mark.faults(24)
 @pytest.mark.parametrize(
     ("limits", "expected"),
     [
@@ -120,6 +123,7 @@ def test_a_stream_that_hangs_is_given_up_and_opened_again(
     assert max(map(abs, lateness(camera, store))) < TOLERANCE
 
 
+@pytest.mark.faults(24)
 def test_a_stopped_reader_of_a_live_source_is_replaced(camera: MjpegCamera, store: MemoryStore) -> None:
     with running(capture_config(camera.url(), stall_seconds=0.7), store) as run:
         store.wait_for(5)
@@ -131,6 +135,7 @@ def test_a_stopped_reader_of_a_live_source_is_replaced(camera: MjpegCamera, stor
     assert summary.reconnects == 1
 
 
+@pytest.mark.faults(24)
 def test_what_waited_in_a_buffer_is_not_labelled_new(camera: MjpegCamera, store: MemoryStore) -> None:
     camera.backlog = 60
     with running(capture_config(camera.url()), store) as run:
@@ -140,6 +145,7 @@ def test_what_waited_in_a_buffer_is_not_labelled_new(camera: MjpegCamera, store:
     assert summary.dropped["stale"] >= 50
 
 
+@pytest.mark.faults(24)
 def test_what_waited_for_a_slow_store_is_not_labelled_new(camera: MjpegCamera, store: MemoryStore) -> None:
     camera.size = (960, 576)  # larger pictures: little fits into the pipe between reader and supervisor
     gate = threading.Event()
@@ -159,6 +165,7 @@ def test_what_waited_for_a_slow_store_is_not_labelled_new(camera: MjpegCamera, s
     assert summary.dropped["stale"] > 10
 
 
+@pytest.mark.faults(24)
 def test_a_frozen_picture_is_said_once(camera: MjpegCamera, store: MemoryStore, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     with running(capture_config(camera.url(), frozen_seconds=0.4), store) as run:
@@ -172,6 +179,7 @@ def test_a_frozen_picture_is_said_once(camera: MjpegCamera, store: MemoryStore, 
     assert summary.frozen == said(caplog, "the same picture") == 1
 
 
+@pytest.mark.faults(24)
 def test_a_new_resolution_in_mid_stream(camera: MjpegCamera, store: MemoryStore) -> None:
     with running(capture_config(camera.url()), store) as run:
         store.wait_for(5)
@@ -183,6 +191,7 @@ def test_a_new_resolution_in_mid_stream(camera: MjpegCamera, store: MemoryStore)
     assert max(map(abs, lateness(camera, store))) < TOLERANCE  # each frame shows the picture of its time
 
 
+@pytest.mark.faults(24)
 def test_a_wrong_password_is_refused_and_not_hammered(store: MemoryStore, caplog: pytest.LogCaptureFixture) -> None:
     camera = MjpegCamera(password="right")
     config = capture_config(camera.url("user:wr0ng@"), reconnect_max_seconds=30.0)
