@@ -14,7 +14,7 @@ from framecap.capture.captured import CapturedFrame
 from framecap.capture.frozen import FrozenWatch
 from framecap.capture.overflow import FrameQueue
 from framecap.capture.plan import Plan
-from framecap.capture.process import ReaderGone, ReaderProcess
+from framecap.capture.process import ReaderGone, ReaderProcess, Start
 from framecap.capture.protocol import Dropped, Ended, Note, Opened, Picture, Ready, Request
 from framecap.capture.source import Kind
 from framecap.capture.tally import Tally
@@ -148,16 +148,18 @@ class Camera:
 
     def _read(self) -> SourceError | None:
         """Start a reader and take what it sends; why it ended, None for a clean end."""
+        start = Start(self._halt)
         process = ReaderProcess(self._request())
         with self._lock:
             self._process = process
             if self._halt.is_set():
                 process.kill()
         try:
-            failure = self._receive(process)
+            failure = self._receive(process, start)
         except ReaderGone as error:
             failure = error
         finally:
+            start.over()
             with self._lock:
                 self._process = None
                 status = process.close()
@@ -185,7 +187,7 @@ class Camera:
             zones=self._plan.zones,
         )
 
-    def _receive(self, process: ReaderProcess) -> SourceError | None:
+    def _receive(self, process: ReaderProcess, start: Start) -> SourceError | None:
         patience = STARTUP_SECONDS
         while True:
             message = process.receive(patience)
@@ -196,6 +198,7 @@ class Camera:
                         "its reader is killed"
                     )
                 case Ready():
+                    start.over()
                     patience = self._config.open_timeout_seconds + self._config.stall_seconds
                 case Opened(recorded=recorded):
                     self._opened(recorded)

@@ -8,6 +8,7 @@ import os
 import select
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from framecap.capture.protocol import Decoder, Message, Request
 from framecap.errors import SourceError
 
 MAX_LAST_WORDS = 4000  # bytes
+STARTS_PER_CORE = 2
+_GLANCE_SECONDS = 0.25
 _OUR_SECRETS = ("FRAMECAP__", "AWS_")
 
 
@@ -22,6 +25,25 @@ class ReaderGone(SourceError):
     """The reader process ended without saying why."""
 
     retryable = True
+
+
+class Start:
+    """One of the few readers that may load OpenCV at the same time, from here to `over`.
+
+    Each needs a quarter of a second of a core for it: of hundreds at once, none would be ready within its time.
+    """
+
+    _places = threading.Semaphore(STARTS_PER_CORE * len(os.sched_getaffinity(0)))
+
+    def __init__(self, halt: threading.Event) -> None:
+        self._has_place = False
+        while not self._has_place and not halt.is_set():
+            self._has_place = self._places.acquire(timeout=_GLANCE_SECONDS)
+
+    def over(self) -> None:
+        if self._has_place:
+            self._places.release()
+        self._has_place = False
 
 
 class ReaderProcess:

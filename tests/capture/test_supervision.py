@@ -14,6 +14,9 @@ import cv2
 import psutil
 import pytest
 
+from framecap.capture import camera as camera_module
+from framecap.capture.process import ReaderProcess, Start
+from framecap.capture.protocol import Message, Ready, Request
 from framecap.frames import parse_key
 from tests.capture.memory_store import MemoryStore
 from tests.capture.running import capture_config, eventually, is_reader, readers, running
@@ -164,3 +167,28 @@ def test_a_reader_that_cannot_even_start_says_why(video: Path, tmp_path: Path, m
     with running(capture_config(video), MemoryStore()) as run:
         (camera,) = run.ended().cameras
     assert "died (ImportError: libGL.so.1 is not there)" in str(camera.problem)
+
+
+def test_few_readers_start_at_the_same_time_however_many_cameras_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Start, "_places", threading.Semaphore(2))
+    starting, most = set(), []
+
+    class Counted(ReaderProcess):
+        def __init__(self, request: Request) -> None:
+            starting.add(self)
+            most.append(len(starting))
+            super().__init__(request)
+
+        def receive(self, timeout: float) -> Message | None:
+            message = super().receive(timeout)
+            if isinstance(message, Ready):
+                starting.discard(self)
+            return message
+
+    monkeypatch.setattr(camera_module, "ReaderProcess", Counted)
+    videos = [make_video(tmp_path / f"{number}.avi", 2) for number in range(6)]
+    with running(capture_config(*videos), MemoryStore()) as run:
+        assert run.ended().captured == 12
+    assert (len(most), max(most)) == (6, 2)
