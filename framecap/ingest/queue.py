@@ -9,14 +9,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 from framecap.config import IngestConfig
-from framecap.errors import KeyRefused, MessageUnreadable, PoisonFrame, QueueUnavailable, StoreError
+from framecap.errors import KeyRefused, MessageUnreadable, PoisonFrame, QueueUnavailable
 from framecap.ingest.base import Backlog
 from framecap.ingest.events import frame_keys
 from framecap.ingest.held import Frame, Held, Message, Told
@@ -88,7 +87,6 @@ class QueueIngest:
         self.held = Held(capacity)
         self._redrive: Redrive | None = None
         self._redrive_known = False
-        self._lookers = ThreadPoolExecutor(_LOOKERS, "look")
         self._unreadable: OrderedDict[str, None] = OrderedDict()
         self._elsewhere = 0  # messages that wait in the queue, as last counted
         self._ending = threading.Event()
@@ -128,7 +126,6 @@ class QueueIngest:
             logger.warning("the queue could not be told of all that is done: these messages come again and are deleted then")
         self.held.end()
         self._ending.set()
-        self._lookers.shutdown(wait=False, cancel_futures=True)
 
     def settles_in(self, frame: Frame) -> float:
         """See Lease."""
@@ -192,7 +189,7 @@ class QueueIngest:
     def _take_in(self, messages: Sequence[Message]) -> None:
         told = {message: self._keys(message) for message in messages}
         keys = list(dict.fromkeys(key for found in told.values() for key in found or ()))
-        pending = dict(zip(keys, self._lookers.map(self._look, keys), strict=True))
+        pending = self._look_at(keys)
         for message, found in told.items():
             if found is None:
                 self.held.forget([message])
@@ -213,13 +210,34 @@ class QueueIngest:
                 logger.warning("message %s is left for the dead-letter queue: %s", received.id, error)
             return None
 
+    def _look_at(self, keys: Sequence[str]) -> dict[str, _Pending | None]:
+        """Several at a time, in threads that no store that hangs can make this process wait for at its end."""
+        left = deque(keys)
+        found: dict[str, _Pending | None] = {}
+
+        def look() -> None:
+            while left:
+                try:
+                    key = left.popleft()
+                except IndexError:
+                    return
+                found[key] = self._look(key)
+
+        threads = [threading.Thread(target=look, name="queue look", daemon=True) for _ in keys[:_LOOKERS]]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return found
+
     def _look(self, key: str) -> _Pending | None:
-        """None when the frame has its sidecar. A store that is away is the worker's to find out."""
+        """None when the frame has its sidecar. What is wrong with the store is the worker's to find out."""
         try:
             there = self._store.read_sidecar(key)
         except KeyRefused:
             return None
-        except StoreError:
+        except Exception as error:
+            logger.debug("%s: its sidecar could not be looked for: %s", key, error)
             return _Pending(None)
         if not there:
             return _Pending(None)

@@ -17,7 +17,7 @@ import pytest
 
 from framecap import telemetry
 from framecap.config import IngestConfig, S3Config, StoreConfig, WorkerConfig
-from framecap.errors import ConfigError, PoisonFrame
+from framecap.errors import ConfigError, PoisonFrame, StoreUnavailable
 from framecap.ingest import open_ingest
 from framecap.ingest import queue as queue_module
 from framecap.ingest.base import Ingest
@@ -284,6 +284,21 @@ def test_closing_in_a_long_poll_takes_no_time(tmp_path: Path, queue: TestQueue, 
         assert ingest.lease(0.5) is None
         began = time.monotonic()
     assert time.monotonic() - began < 1
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("away"), RuntimeError("a surprise")])
+def test_a_store_that_cannot_say_what_is_done_is_the_workers_to_find_out(
+    tmp_path: Path, queue: TestQueue, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    queue.send(plain("cams/a.jpg", "cams/b.jpg"))
+    ingest = make_ingest(tmp_path, queue)
+
+    def fail(key: str) -> bytes:
+        raise error
+
+    monkeypatch.setattr(ingest._store, "read_sidecar", fail)
+    with started(ingest):
+        assert leased(ingest, 2).keys() == {"a.jpg", "b.jpg"}
 
 
 @pytest.mark.parametrize("torn", [b'{"status": "capt', b""])
