@@ -1,6 +1,6 @@
 """Faults between framecap and an S3 server: a proxy on loopback that passes requests on, or does not, as a test says.
 
-`Proxy(server)` in; its `url`, the requests that came (`requests`) and what becomes of each (`decide`) out.
+A server's address and keys in; a proxy's `url`, the requests that came (`requests`) and what becomes of each (`decide`) out.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
-BUSY = (
-    b"<?xml version='1.0' encoding='UTF-8'?><Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
-)
-DENIED = b"<?xml version='1.0' encoding='UTF-8'?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+ERROR = b"<?xml version='1.0' encoding='UTF-8'?><Error><Code>%s</Code><Message>%s</Message></Error>"
+BUSY = ERROR % (b"SlowDown", b"Please reduce your request rate.")
+DENIED = ERROR % (b"AccessDenied", b"Access Denied")
 NOT_PASSED = ("connection", "keep-alive", "transfer-encoding", "expect", "content-length")
 
 
@@ -49,10 +48,11 @@ class Request:
 
 
 class Proxy:
-    """`decide` is asked about every request; `dropped` are headers that the server does not get to see; `latency` in seconds."""
+    """`decide` is asked about every request; `dropped`: headers that the server does not get to see; `latency`: seconds."""
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, server: str, access_key: str = "", secret_key: str = "") -> None:
         self.server = urlsplit(server).netloc
+        self.keys = (access_key, secret_key)  # to sign again what lost a header
         self.requests: list[Request] = []
         self.decide: Callable[[Request], Fault] = lambda request: Fault.NONE
         self.dropped: frozenset[str] = frozenset()
@@ -137,8 +137,9 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _answer
 
     def _passed_on(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
-        gone = (*NOT_PASSED, *self.proxy.dropped)
-        headers = {name: value for name, value in self.headers.items() if name.lower() not in gone}
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in NOT_PASSED}
+        if self.proxy.dropped:
+            headers = self._signed_again(headers, body)
         upstream = http.client.HTTPConnection(self.proxy.server, timeout=60)
         try:
             upstream.request(self.command, self.path, body if self.command in ("PUT", "POST") else None, headers)
@@ -146,6 +147,18 @@ class _Handler(BaseHTTPRequestHandler):
             return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
         finally:
             upstream.close()
+
+    def _signed_again(self, headers: dict[str, str], body: bytes) -> dict[str, str]:
+        from botocore.auth import S3SigV4Auth
+        from botocore.awsrequest import AWSRequest
+        from botocore.credentials import Credentials
+
+        old = ("authorization", "x-amz-date", "host", *self.proxy.dropped)
+        kept = {name: value for name, value in headers.items() if name.lower() not in old}
+        request = AWSRequest(self.command, f"http://{self.proxy.server}{self.path}", kept, body)
+        request.context["client_config"] = None
+        S3SigV4Auth(Credentials(*self.proxy.keys), "s3", "us-east-1").add_auth(request)
+        return dict(request.headers.items())
 
     def _send(self, status: int, headers: dict[str, str], body: bytes, torn: bool = False) -> None:
         length = headers.get("content-length", "0") if self.command == "HEAD" else str(len(body))
@@ -155,7 +168,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
         self.send_header("content-length", length)
         self.end_headers()
-        self.wfile.write(body[: len(body) // 2] if torn else body)
+        if self.command != "HEAD":
+            self.wfile.write(body[: len(body) // 2] if torn else body)
         if torn:
             self._reset()
 

@@ -195,7 +195,7 @@ def bucket(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Bucket:
 @pytest.fixture
 def proxied(s3_server: S3Server) -> Iterator[Proxy]:
     """A way to the server on which a test can put faults."""
-    with Proxy(s3_server.url) as proxy:
+    with Proxy(s3_server.url, s3_server.access_key, s3_server.secret_key) as proxy:
         yield proxy
 
 

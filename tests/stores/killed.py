@@ -1,7 +1,9 @@
-"""A process that dies while it commits. Run as `python -m tests.stores.killed MODE KIND ROOT`.
+"""A process that dies while it commits. Run as `python -m tests.stores.killed MODE KIND ROOT`, or with a bucket (see below).
 
 `steps` commits in children that are killed before their first, second, ... system call, from an absent, an empty and an
 existing (replaced) sidecar, and prints one JSON line per death. `forever` commits one sidecar after the other until killed.
+`answers ADDRESS SERVER` is `steps` in a bucket: killed before it hears the first, second, ... answer; `everything` instead of
+`answers`: at more steps, see die_at.
 """
 
 from __future__ import annotations
@@ -9,15 +11,19 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from framecap.stores.base import Commit
+from framecap.config import S3Config, StoreConfig
+from framecap.stores import open_store
+from framecap.stores.base import Commit, Store
 from framecap.stores.directory import DirectoryStore
 from framecap.stores.local import LocalTree
 from framecap.stores.mounted import MountedTree
+from framecap.stores.s3_client import make_client, parse_address
 
 KEY = "cam/a.jpg"
 OLD = b'{"status": "old"}'
@@ -47,10 +53,10 @@ def die_before(call: int) -> None:
         setattr(os, name, counted(getattr(os, name)))
 
 
-def commit(store: DirectoryStore, before: str) -> Commit:
+def commit(store: Store, before: str, new: bytes = NEW) -> Commit:
     if before == "existing":
-        return store.replace_sidecar(KEY, NEW, if_match=OLD)
-    return store.commit_sidecar(KEY, NEW)
+        return store.replace_sidecar(KEY, new, if_match=OLD)
+    return store.commit_sidecar(KEY, new)
 
 
 def steps(kind: str, root: Path) -> None:
@@ -80,6 +86,70 @@ def steps(kind: str, root: Path) -> None:
             )
 
 
+def die_at(step: int, everything: bool) -> None:
+    """From now on the process kills itself at that step of its talk with a server: before it hears an answer.
+
+    `everything`: also before it sends a piece, in the middle of it, and before it hears any piece of an answer.
+    """
+    steps = 0
+    asked = False
+    send, hear = socket.socket.sendall, socket.socket.recv_into
+
+    def dies() -> bool:
+        nonlocal steps
+        steps += 1
+        return steps == step
+
+    def send_or_die(connection: Any, data: bytes, *rest: Any) -> Any:
+        nonlocal asked
+        asked = True
+        if everything and dies():
+            os.kill(os.getpid(), signal.SIGKILL)
+        if everything and dies():
+            send(connection, data[: len(data) // 2], *rest)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return send(connection, data, *rest)
+
+    def hear_or_die(*arguments: Any) -> Any:
+        nonlocal asked
+        if (everything or asked) and dies():
+            os.kill(os.getpid(), signal.SIGKILL)
+        asked = False
+        return hear(*arguments)
+
+    socket.socket.sendall = send_or_die  # type: ignore[method-assign]
+    socket.socket.recv_into = hear_or_die  # type: ignore[method-assign]
+
+
+def in_bucket(everything: bool, address: str, server: str) -> None:
+    config = S3Config(endpoint=server, path_style=True)
+    client = make_client(config)
+    new = NEW[:5000]
+    for before, content in (("absent", b""), ("empty", b""), ("existing", OLD)):
+        step = 0
+        died = True
+        while died:
+            step += 1
+            place = parse_address(f"{address}{before}/{step}")
+            sidecar = {"Bucket": place.bucket, "Key": f"{place.prefix}{KEY}.json"}
+            if before != "absent":
+                client.put_object(**sidecar, Body=content)
+            child = os.fork()
+            if child == 0:
+                store = open_store(StoreConfig(frames=str(place), s3=config))
+                store.put_frame("known.jpg", b"x")  # from now on it is known that the server honours conditions
+                die_at(step, everything)
+                commit(store, before, new)
+                os._exit(0)
+            died = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+            store = open_store(StoreConfig(frames=str(place), s3=config))
+            found = store.read_sidecar(KEY) or b""
+            state = {OLD: "old", new: "new", b"": "absent"}.get(found, "torn")
+            again = commit(store, before if found == OLD else "absent", new).name
+            print(json.dumps({"before": before, "step": step, "died": died, "state": state, "again": again}), flush=True)
+            client.close()
+
+
 def forever(kind: str, root: Path) -> None:
     store = store_of(kind, root)
     number = 0
@@ -90,4 +160,8 @@ def forever(kind: str, root: Path) -> None:
 
 
 if __name__ == "__main__":
-    {"steps": steps, "forever": forever}[sys.argv[1]](sys.argv[2], Path(sys.argv[3]))
+    mode, first, second = sys.argv[1:]
+    if mode in ("answers", "everything"):
+        in_bucket(mode == "everything", first, second)
+    else:
+        {"steps": steps, "forever": forever}[mode](first, Path(second))

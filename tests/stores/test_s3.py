@@ -1,0 +1,456 @@
+"""The bucket behind a faulty way: retries, lost answers, servers that promise less, clear words for what is wrong."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from framecap import sidecar
+from framecap.config import IngestConfig, S3Config, StoreConfig, WorkerConfig
+from framecap.errors import ConfigError, FramecapError, FrameGone, KeyRefused, MissingError, StoreUnavailable
+from framecap.sidecar import Sidecar
+from framecap.stores import open_store
+from framecap.stores.base import Commit, Put, Store
+from framecap.stores.s3_client import S3Address, parse_address
+from framecap.telemetry import store_errors
+from tests.command import environment
+from tests.proxy import Fault, Proxy, Request
+from tests.s3 import Bucket
+from tests.worker.fakes import work
+from tests.worker.pictures import encoded, scene
+
+KEY = "cam/a.jpg"
+DATA = b'{"status": "captioned"}'
+OTHER = b'{"status": "failed"}'
+PICTURE = encoded(scene(32, 24))
+STEADY = IngestConfig(scan_seconds=0.2)
+
+
+def faults(*planned: Fault) -> Callable[[Request], Fault]:
+    """The next PUTs meet these, one after the other; everything else is passed on."""
+    left = iter(planned)
+    return lambda request: next(left, Fault.NONE) if request.method == "PUT" else Fault.NONE
+
+
+def known(store: Store) -> Store:
+    """The store once it knows that its server honours conditions, as after its first write."""
+    assert store.put_frame("known/known.jpg", b"x") is Put.STORED
+    return store
+
+
+def check(bucket: Bucket, frames: int, committed: list[Sidecar]) -> None:
+    """Every frame has one valid sidecar, and none was committed twice."""
+    keys = [path for path in bucket.paths() if path.endswith(".jpg")]
+    assert len(keys) == frames
+    for key in keys:
+        assert sidecar.decode(bucket.get(f"{key}.json")).frame.key == key
+    counted = Counter(one.frame.key for one in committed)
+    assert [key for key, times in counted.items() if times > 1] == []
+
+
+# What is asked of the server
+
+
+@pytest.mark.parametrize("encryption", ["AES256", "aws:kms"])
+def test_frames_and_sidecars_carry_what_the_configuration_says(bucket: Bucket, proxied: Proxy, encryption: str) -> None:
+    store = bucket.store(
+        url=proxied.url, encryption=encryption, kms_key="alias/frames", storage_class="STANDARD_IA", attempts=1
+    )
+    proxied.decide = faults(Fault.DENIED, Fault.DENIED)  # the server of the tests has no keys
+    with pytest.raises(StoreUnavailable):
+        store.put_frame("cam/a.png", b"x")
+    with pytest.raises(StoreUnavailable):
+        store.commit_sidecar("cam/a.png", DATA)
+    frame, record = [request.headers for request in proxied.requests if request.method == "PUT"]
+    assert (frame["content-type"], frame["x-amz-storage-class"]) == ("image/png", "STANDARD_IA")
+    assert (record["content-type"], record.get("x-amz-storage-class")) == ("application/json", None)
+    for headers in (frame, record):
+        assert headers["x-amz-server-side-encryption"] == encryption
+        key = headers.get("x-amz-server-side-encryption-aws-kms-key-id")
+        assert key == ("alias/frames" if encryption == "aws:kms" else None)
+        assert headers["if-none-match"] == "*"
+        assert "framecap/" in headers["user-agent"]
+
+
+def test_a_known_server_is_asked_once_for_each_commit(bucket: Bucket, proxied: Proxy) -> None:
+    store = known(bucket.store(url=proxied.url))
+    proxied.requests.clear()
+    for number in range(5):
+        assert store.commit_sidecar(f"cam/{number}.jpg", DATA) is Commit.COMMITTED
+    assert [request.method for request in proxied.requests] == ["PUT"] * 5
+
+
+# Servers that promise less
+
+
+def test_a_server_that_ignores_conditions_is_found_out_by_the_first_write_and_named(
+    bucket: Bucket, proxied: Proxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    proxied.dropped = frozenset({"if-none-match", "if-match"})
+    store = bucket.store(url=proxied.url)
+    assert store.put_frame(KEY, b"first") is Put.STORED
+    assert [record.message for record in caplog.records if "ignores conditional writes" in record.message] != []
+    caplog.clear()
+    assert store.put_frame(KEY, b"second") is Put.ALREADY_THERE, "one writer alone never overwrites, even there"
+    assert store.commit_sidecar(KEY, DATA) is Commit.COMMITTED
+    assert store.commit_sidecar(KEY, OTHER) is Commit.ALREADY_THERE
+    assert (bucket.get(KEY), bucket.get(f"{KEY}.json")) == (b"first", DATA)
+    bucket.put("cam/b.jpg.json", b"")
+    assert store.commit_sidecar("cam/b.jpg", DATA) is Commit.COMMITTED
+    assert caplog.records == [], "it is said once"
+    wrong = [finding for finding in store.probe() if not finding.ok]
+    assert [finding.what for finding in wrong] == ["refuse to create it again", "refuse to replace what is not expected"]
+    assert "give workers shards or a queue" in wrong[0].meaning
+
+
+@pytest.mark.parametrize("before", [None, b"", b"there"])
+def test_the_first_write_does_no_harm_whatever_is_there(bucket: Bucket, proxied: Proxy, before: bytes | None) -> None:
+    for dropped in (frozenset[str](), frozenset({"if-none-match", "if-match"})):
+        proxied.dropped = dropped
+        store = bucket.store(url=proxied.url)
+        key = f"cam/{len(dropped)}.jpg"
+        if before is not None:
+            bucket.put(key, before)
+        assert store.put_frame(key, b"new") is (Put.ALREADY_THERE if before else Put.STORED)
+        assert bucket.get(key) == (before or b"new")
+
+
+def test_the_probe_leaves_its_object_where_nobody_may_delete(bucket: Bucket, proxied: Proxy) -> None:
+    store = bucket.store(url=proxied.url)
+    proxied.decide = lambda request: Fault.DENIED if request.method == "DELETE" else Fault.NONE
+    for _ in range(2):
+        findings = store.probe()
+        assert all(finding.ok for finding in findings)
+        assert "not allowed" in findings[-1].meaning
+    assert bucket.paths() == [".framecap-probe.jpg.json"]
+    assert list(store.list()) == []
+    proxied.decide = lambda request: Fault.DENIED if request.method == "PUT" else Fault.NONE
+    (finding,) = store.probe()
+    assert not finding.ok
+    assert "s3:PutObject" in finding.meaning
+
+
+# The answer is lost, the server is busy, others write
+
+
+@pytest.mark.faults(20)
+@pytest.mark.parametrize("lost", [Fault.ANSWER_LOST, Fault.ANSWER_HELD])
+def test_a_put_whose_answer_is_lost_is_ours(bucket: Bucket, proxied: Proxy, lost: Fault) -> None:
+    store = known(bucket.store(url=proxied.url, read_timeout_seconds=0.3))
+    before = len(bucket.paths())
+    proxied.decide = faults(lost)
+    assert store.commit_sidecar(KEY, DATA) is Commit.COMMITTED
+    assert store.commit_sidecar(KEY, DATA) is Commit.ALREADY_THERE
+    proxied.decide = faults(lost)
+    assert store.put_frame(KEY, b"frame") is Put.STORED
+    bucket.put("cam/torn.jpg.json", b"torn")
+    proxied.decide = faults(lost)
+    assert store.replace_sidecar("cam/torn.jpg", DATA, if_match=b"torn") is Commit.COMMITTED
+    bucket.put("cam/empty.jpg.json", b"")
+    proxied.decide = faults(Fault.NONE, lost)
+    assert store.commit_sidecar("cam/empty.jpg", DATA) is Commit.COMMITTED
+    assert len(bucket.paths()) == before + 4
+
+
+@pytest.mark.faults(20)
+def test_a_lost_answer_does_not_make_another_ones_sidecar_ours(bucket: Bucket, proxied: Proxy) -> None:
+    store = known(bucket.store(url=proxied.url))
+    bucket.put(f"{KEY}.json", OTHER)
+    proxied.decide = faults(Fault.BUSY)
+    assert store.commit_sidecar(KEY, DATA) is Commit.ALREADY_THERE
+    proxied.decide = faults(Fault.BUSY)
+    assert store.replace_sidecar(KEY, DATA, if_match=b"torn") is Commit.ALREADY_THERE
+    assert bucket.get(f"{KEY}.json") == OTHER
+
+
+@pytest.mark.faults(20)
+def test_every_commit_of_a_worker_loses_its_answer(
+    bucket: Bucket, proxied: Proxy, full: bool, figure: Callable[[str], None]
+) -> None:
+    frames = 1000 if full else 25
+    for number in range(frames):
+        bucket.put(f"cam/{number}.jpg", PICTURE)
+    seen: Counter[str] = Counter()
+
+    def lose_the_first(request: Request) -> Fault:
+        if request.method == "PUT":
+            seen[request.path] += 1
+        return Fault.ANSWER_LOST if request.method == "PUT" and seen[request.path] == 1 else Fault.NONE
+
+    proxied.decide = lose_the_first
+    done = work(bucket.store(url=proxied.url), looking=STEADY)
+    check(bucket, frames, done.committed)
+    assert done.summary.captioned == frames, "each is counted as committed by us, once"
+    figure(f"{frames} commits whose answer was lost: {done.summary.captioned} counted, {len(bucket.paths())} objects")
+
+
+@pytest.mark.faults(19)
+@pytest.mark.parametrize("fault", [Fault.BUSY, Fault.RESET])
+def test_calls_are_tried_as_often_as_configured_and_no_oftener(bucket: Bucket, proxied: Proxy, fault: Fault) -> None:
+    store = known(bucket.store(url=proxied.url, attempts=2))
+    bucket.put(KEY, b"x")
+    for use in (lambda: store.commit_sidecar(KEY, DATA), lambda: store.read(KEY, 10), lambda: list(store.list())):
+        proxied.requests.clear()
+        proxied.decide = lambda request: fault
+        with pytest.raises(StoreUnavailable, match="it is tried again"):
+            use()
+        assert len(proxied.requests) == 2
+        failures = iter([fault])
+        proxied.decide = lambda request, failures=failures: next(failures, Fault.NONE)
+        use()
+
+
+@pytest.mark.faults(19)
+def test_a_third_of_all_calls_fail(bucket: Bucket, proxied: Proxy, full: bool, figure: Callable[[str], None]) -> None:
+    frames = 2000 if full else 30
+    for number in range(frames):
+        bucket.put(f"cam-{number % 3}/{number}.jpg", PICTURE)
+    dice = random.Random(19)
+    bad = [Fault.BUSY, Fault.RESET, Fault.SILENCE, Fault.ANSWER_LOST, Fault.ANSWER_TORN, Fault.ANSWER_HELD]
+    lock = threading.Lock()
+
+    def decide(request: Request) -> Fault:
+        with lock:
+            return dice.choice(bad) if dice.random() < 0.3 else Fault.NONE
+
+    store = bucket.store(url=proxied.url, read_timeout_seconds=0.5)
+    proxied.decide = decide
+    done = work(store, config=WorkerConfig(decoders=1, queue=16), looking=STEADY)
+    check(bucket, frames, done.committed)
+    most = max(proxied.tries().values())
+    assert most <= S3Config().attempts
+    figure(f"{frames} frames, {len(proxied.requests)} requests, 30% failed: 0 lost, {most} tries of a call at most")
+
+
+@pytest.mark.faults(18)
+def test_a_server_that_goes_away_and_comes_back(bucket: Bucket, proxied: Proxy, figure: Callable[[str], None]) -> None:
+    frames = 40
+    for number in range(frames):
+        bucket.put(f"cam/{number}.jpg", PICTURE)
+    store = bucket.store(url=proxied.url, attempts=1)
+    away = threading.Event()
+    refused = 0
+
+    def decide(request: Request) -> Fault:
+        nonlocal refused
+        if not away.is_set() or refused >= 30:
+            return Fault.NONE
+        refused += 1
+        return (Fault.RESET, Fault.DENIED, Fault.BUSY)[refused % 3]
+
+    proxied.decide = decide
+    done = work(store, on_commit=lambda made: away.set(), looking=STEADY)
+    check(bucket, frames, done.committed)
+    assert done.summary.captioned + done.summary.already_there == frames
+    figure(f"{frames} frames, {refused} calls refused in the middle: 0 lost, 0 failed")
+
+
+@pytest.mark.faults(18)
+@pytest.mark.parametrize("fault", [Fault.BUSY, Fault.DENIED, Fault.RESET, Fault.SILENCE])
+def test_trouble_is_an_outage_counted_and_heals(bucket: Bucket, proxied: Proxy, fault: Fault) -> None:
+    store = known(bucket.store(url=proxied.url, attempts=1, read_timeout_seconds=0.2))
+    uses: dict[str, Callable[[], object]] = {
+        "write": lambda: store.commit_sidecar(KEY, DATA),
+        "read": lambda: store.read_sidecar(KEY),
+        "stat": lambda: store.stat("known/known.jpg"),
+        "list": lambda: list(store.list()),
+        "delete": lambda: store.delete(KEY),
+    }
+    for operation, use in uses.items():
+        before = store_errors.labels(operation=operation)._value.get()
+        proxied.decide = lambda request: fault
+        with pytest.raises(StoreUnavailable) as caught:
+            use()
+        assert caught.value.retryable
+        assert "botocore" not in str(caught.value)
+        assert bucket.server.secret_key not in str(caught.value)
+        assert bucket.server.access_key not in str(caught.value)
+        assert store_errors.labels(operation=operation)._value.get() == before + 1
+        proxied.decide = lambda request: Fault.NONE
+        use()
+
+
+def test_an_answer_that_breaks_off_is_asked_for_again(bucket: Bucket, proxied: Proxy) -> None:
+    store = bucket.store(url=proxied.url)
+    bucket.put(KEY, b"x" * 100_000)
+    torn = iter([Fault.ANSWER_TORN, Fault.ANSWER_TORN])
+    proxied.decide = lambda request: next(torn, Fault.NONE)
+    assert store.read(KEY, 1_000_000) == b"x" * 100_000
+    proxied.decide = lambda request: Fault.ANSWER_TORN
+    with pytest.raises(StoreUnavailable):
+        store.read(KEY, 1_000_000)
+
+
+@pytest.mark.faults(2)
+def test_killed_at_each_step_of_the_commit(bucket: Bucket, full: bool, figure: Callable[[str], None]) -> None:
+    """Before it hears the answer (full: before and within everything that it sends, too): old or new, never torn."""
+    mode = "everything" if full else "answers"
+    command = [sys.executable, "-m", "tests.stores.killed", mode, bucket.address, bucket.server.url]
+    output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600, env=environment()).stdout
+    deaths = [json.loads(line) for line in output.splitlines()]
+    figure(f"s3: {sum(death['died'] for death in deaths)} steps")
+    for before in ("absent", "empty", "existing"):
+        mine = [death for death in deaths if death["before"] == before]
+        assert mine[-1]["state"] == "new", "the last one was not killed"
+        assert {death["state"] for death in mine} == {"old" if before == "existing" else "absent", "new"}
+        for death in mine:
+            expected = "ALREADY_THERE" if death["state"] == "new" else "COMMITTED"
+            assert death["again"] == expected, "the frame ends in one sidecar"
+
+
+# What is wrong, in clear words
+
+
+@pytest.mark.parametrize(
+    ("address", "environment", "settings", "kind", "words"),
+    [
+        ("s3://nothing-here/x", {}, {}, ConfigError, "no such bucket: create it, or correct the address"),
+        ("s3://frames/x", {"AWS_ACCESS_KEY_ID": "nobody"}, {}, ConfigError, "refuses these credentials"),
+        ("s3://frames/x", {"AWS_SECRET_ACCESS_KEY": "guessed"}, {}, ConfigError, "refuses these credentials"),
+        ("s3://frames/x", {"AWS_ACCESS_KEY_ID": ""}, {}, MissingError, "set AWS_ACCESS_KEY_ID"),
+        ("s3://frames/x", {}, {"profile": "nobody"}, ConfigError, "nobody"),
+        (
+            "s3://frames/x",
+            {},
+            {"endpoint": "http://127.0.0.1:1", "attempts": 1},
+            StoreUnavailable,
+            "127.0.0.1:1 does not answer",
+        ),
+        ("s3://frames/x", {}, {"endpoint": "127.0.0.1:8333"}, ConfigError, "store.s3.endpoint"),
+        ("s3://frames/x", {}, {"region": "no region"}, ConfigError, "region"),
+        ("s3://", {}, {}, ConfigError, "store.frames: 's3://'"),
+        ("s3://Frames_/../x", {}, {}, ConfigError, "the prefix"),
+        ("s3://key:guessed@frames/x", {}, {}, ConfigError, "credentials come from the environment"),
+    ],
+)
+def test_what_is_wrong_at_the_start_is_said(
+    bucket: Bucket,
+    monkeypatch: pytest.MonkeyPatch,
+    address: str,
+    environment: dict[str, str],
+    settings: dict[str, object],
+    kind: type[FramecapError],
+    words: str,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    s3 = S3Config(**{"endpoint": bucket.server.url, "path_style": True, **settings})
+    with pytest.raises(kind, match=words) as caught:
+        open_store(StoreConfig(frames=address, s3=s3))
+    for secret in (bucket.server.secret_key, "guessed", bucket.server.access_key):
+        assert secret not in str(caught.value)
+
+
+def test_access_denied_says_what_is_needed_and_is_no_hindrance_to_who_only_writes(
+    bucket: Bucket, proxied: Proxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    proxied.decide = lambda request: Fault.DENIED if request.method == "GET" else Fault.NONE
+    with pytest.raises(ConfigError, match="give these credentials s3:ListBucket"):
+        bucket.store(url=proxied.url)
+    store = open_store(bucket.config(url=proxied.url), lenient=True)
+    assert "give these credentials s3:ListBucket" in caplog.text
+    assert store.put_frame(KEY, b"x") is Put.STORED
+    assert open_store(bucket.config(url="http://127.0.0.1:1", attempts=1), lenient=True).address == bucket.address[:-1]
+
+
+def test_keys_too_long_for_the_bucket_are_refused(bucket: Bucket) -> None:
+    store = bucket.store(frames="/".join(["p" * 100] * 5))
+    assert store.put_frame("/".join(["k" * 100] * 3) + ".jpg", b"x") is Put.STORED
+    for use in (lambda key: store.put_frame(key, b"x"), lambda key: store.commit_sidecar(key, b"x")):
+        with pytest.raises(KeyRefused):
+            use("/".join(["k" * 100] * 8) + ".jpg")
+
+
+def test_keys_that_no_frame_can_have_are_left_out_and_said_once(bucket: Bucket, caplog: pytest.LogCaptureFixture) -> None:
+    store = bucket.store()
+    for path in ("cam/a\n.jpg", "cam/" + "c" * 247 + ".jpg", "cam/good.jpg"):
+        bucket.put(path, b"x")
+    for _ in range(2):
+        assert [entry.key for entry in store.list()] == ["cam/good.jpg"]
+    said = [record.message for record in caplog.records if record.message.startswith("left out")]
+    assert len(said) == len(set(said)) > 0
+    assert not any("\n" in message for message in said)
+
+
+# Sidecars elsewhere, several threads
+
+
+def test_sidecars_under_another_prefix(bucket: Bucket) -> None:
+    store = bucket.store("frames", "sidecars")
+    for key in ("b/1.jpg", "a/2.jpg", "a.jpg", "a/1.jpg", "a-1/1.jpg"):
+        store.put_frame(key, b"frame")
+    for key in ("b/1.jpg", "a/1.jpg", "a-1/1.jpg", "z/gone.jpg"):
+        assert store.commit_sidecar(key, DATA) is Commit.COMMITTED
+    bucket.put("frames/a/2.jpg.json", b"not where sidecars are")
+    bucket.put("sidecars/frame.jpg", b"not where frames are")
+    expected = ["a-1/1.jpg", "a-1/1.jpg.json", "a.jpg", "a/1.jpg", "a/1.jpg.json", "a/2.jpg", "b/1.jpg", "b/1.jpg.json"]
+    assert [entry.key for entry in store.list()] == [*expected, "z/gone.jpg.json"]
+    assert [entry.key for entry in store.list(prefix="a/", after="a/1.jpg")] == expected[4:6]
+    assert [item if isinstance(item, str) else item.key for item in store.top()] == ["a-1/", "a.jpg", "a/", "b/", "z/"]
+    assert store.read_sidecar("a/2.jpg") is None
+    assert bucket.get("sidecars/b/1.jpg.json") == DATA
+    assert all(finding.ok for finding in store.probe())
+
+
+def test_frames_in_a_bucket_and_sidecars_in_a_directory(bucket: Bucket, tmp_path: Path) -> None:
+    config = bucket.config()
+    for frames, sidecars in ((config.frames, str(tmp_path)), (str(tmp_path / "frames"), config.frames)):
+        store = open_store(config.model_copy(update={"frames": frames, "sidecars": sidecars}))
+        store.put_frame(KEY, PICTURE)
+        assert work(store, looking=STEADY).summary.captioned == 1
+        assert [entry.key for entry in store.list()] == [KEY, f"{KEY}.json"]
+        store.delete(KEY)
+    assert (tmp_path / f"{KEY}.json").is_file()
+    assert bucket.paths() == [f"{KEY}.json"]
+
+
+def test_many_threads_use_one_store(bucket: Bucket) -> None:
+    store = bucket.store()
+
+    def use(number: int) -> bool:
+        key = f"cam/{number}.jpg"
+        return (
+            store.put_frame(key, b"%d" % number) is Put.STORED
+            and store.read(key, 10) == b"%d" % number
+            and store.commit_sidecar(key, b"%d" % number) is Commit.COMMITTED
+            and store.read_sidecar(key) == b"%d" % number
+        )
+
+    with ThreadPoolExecutor(16) as pool:
+        assert all(pool.map(use, range(100)))
+    assert len(list(store.list())) == 200
+    with pytest.raises(FrameGone):
+        store.read("cam/100.jpg", 10)
+
+
+def test_addresses_in_their_parts() -> None:
+    assert parse_address("s3://bucket") == parse_address("s3://bucket/") == S3Address("bucket", "")
+    assert parse_address("S3://bucket/a b/c/") == S3Address("bucket", "a b/c/")
+    assert str(parse_address("s3://bucket/a b/c/")) == "s3://bucket/a b/c"
+    for wrong in (
+        "s3:/bucket",
+        "/bucket",
+        "s3://b",
+        "s3://-bucket",
+        "s3://bucket/a//b",
+        "s3://bucket/./a",
+        "s3://bucket/a\nb",
+    ):
+        with pytest.raises(ConfigError):
+            parse_address(wrong)
+
+
+def test_a_directory_needs_no_boto3(tmp_path: Path) -> None:
+    script = "import sys; from framecap.stores import open_store; from framecap.config import StoreConfig; "
+    script += "open_store(StoreConfig(frames=sys.argv[1])); print([m for m in sys.modules if m.startswith('boto')])"
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    assert subprocess.run(command, check=True, capture_output=True, text=True, env=environment()).stdout == "[]\n"

@@ -1,0 +1,221 @@
+"""Listing a bucket: in the byte order of keys whatever the server's is, and at a cost in proportion to what is new."""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from framecap.config import IngestConfig, S3Config
+from framecap.errors import StoreUnavailable
+from framecap.frames import FrameName, make_key, sidecar_key
+from framecap.ingest import open_ingest
+from framecap.ingest.scan import Listing, pairs
+from framecap.stores.base import Entry, Store
+from framecap.stores.placed import PlacedStore
+from framecap.stores.s3 import S3Place, Server
+from framecap.stores.s3_client import S3Address
+from framecap.stores.s3_listing import Keys
+from tests.proxy import Proxy
+from tests.s3 import Bucket
+from tests.stores.listed import ListedClient, folder_order
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+NAMES = st.sampled_from(["a", "a.jpg", "a-", "a!", "a0", "a.jpg-", "b", "2026", "2026-1", ".h", "a.jpg.json"])
+KEYS = st.builds(
+    lambda folders, name: "/".join([*folders, name]),
+    st.lists(NAMES, max_size=3),
+    st.sampled_from(["a.jpg", "a.jpg.json", "b.png", "a", "-.jpg", "0.webp", ".a.jpg"]),
+)
+
+
+def keys_of(client: Any, prefix: str = "root/") -> Keys:
+    keys = Keys(client, S3Address("bucket", prefix))
+    keys.look()
+    return keys
+
+
+def is_wanted(key: str) -> bool:
+    hidden = any(part.startswith(".") for part in key.split("/"))
+    return not hidden and key.removesuffix(".json").endswith((".jpg", ".png", ".webp"))
+
+
+@given(
+    st.sets(KEYS, max_size=30),
+    st.sampled_from(["", "a", "a/", "2026/a", "a.jpg"]),
+    st.sampled_from(["", "a", "a.jpg", "a/b"]),
+)
+@pytest.mark.parametrize("by_folder", [False, True])
+@pytest.mark.parametrize("page", [1, 3, 1000])
+@example({"a/a.jpg", "a-/a.jpg", "a.jpg"}, "", "")
+def test_a_listing_is_the_sorted_keys_under_the_prefix_after_the_mark(
+    by_folder: bool, page: int, keys: set[str], prefix: str, after: str
+) -> None:
+    stored = sorted((f"root/{key}" for key in keys), key=folder_order if by_folder else None)
+    client = ListedClient(stored, page, by_folder, "SeaweedFS 4" if by_folder else "AmazonS3")
+    bucket = keys_of(client)
+    assert bucket.by_folder is by_folder
+    wanted = sorted(filter(is_wanted, keys))
+    assert [entry.key for entry in bucket.entries(prefix, after)] == [
+        key for key in wanted if key.startswith(prefix) and key > after
+    ]
+    top = [item if isinstance(item, str) else item.key for item in bucket.top()]
+    assert top == sorted(top)
+    assert set(top) >= {key[: key.find("/") + 1] or key for key in wanted}
+
+
+def test_a_server_of_another_order_is_found_out_before_it_can_harm() -> None:
+    client = ListedClient(["root/a/1.jpg", "root/a-1/1.jpg"], by_folder=True)
+    assert keys_of(client).by_folder, "the first page shows it"
+    client.keys = [f"root/a/{number:04d}.jpg" for number in range(1000)]
+    keys = keys_of(client)
+    client.keys = [*client.keys, "root/a-1/1.jpg"]
+    with pytest.raises(StoreUnavailable, match="folders are listed one by one from now on"):
+        list(keys.entries("", ""))
+    assert next(iter(keys.entries("", ""))).key == "a-1/1.jpg"
+
+
+class Frames(Sequence[str]):
+    """The sorted keys of frames and their sidecars, made when they are looked at: own keys, a frame a second per camera."""
+
+    def __init__(self, cameras: int, seconds: int, begin: datetime) -> None:
+        self.cameras, self.seconds, self.begin = cameras, seconds, begin
+
+    def __len__(self) -> int:
+        return self.cameras * self.seconds * 2
+
+    def __getitem__(self, at: Any) -> Any:
+        if at >= len(self):
+            raise IndexError(at)
+        camera, rest = divmod(at, self.seconds * 2)
+        second, is_sidecar = divmod(rest, 2)
+        key = self._key(second).replace("CAMERA", f"cam-{camera:03d}")
+        return sidecar_key(key) if is_sidecar else key
+
+    @cache  # noqa: B019 - one instance a test
+    def _key(self, second: int) -> str:
+        return f"root/{own('CAMERA', self.begin + timedelta(seconds=second))}"
+
+
+class Grown(Sequence[str]):
+    """Keys with some more."""
+
+    def __init__(self, keys: Sequence[str], more: list[str]) -> None:
+        self._all = list(keys)
+        for key in more:
+            insort(self._all, key)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __getitem__(self, at: Any) -> Any:
+        return self._all[at]
+
+
+def own(camera: str, at: datetime) -> str:
+    return make_key(FrameName(camera, at, 0))
+
+
+def stubbed(client: ListedClient) -> Store:
+    place: Any = S3Place(client, S3Address("bucket", "root/"), S3Config(), Server("https://s3.amazonaws.com"))  # type: ignore[arg-type]
+    return PlacedStore(place)
+
+
+def test_an_incremental_scan_costs_in_proportion_to_what_is_new(full: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    cameras, seconds = (10, 50_000) if full else (5, 4_000)
+    client = ListedClient(Frames(cameras, seconds, NOON))
+    listing = Listing(stubbed(client), timedelta(seconds=IngestConfig().look_back_seconds))
+    frames = sum(1 for _ in pairs(listing.full()))
+    assert frames == cameras * seconds
+    whole = (client.listed, client.requests)
+    costs = []
+    for _ in range(64):
+        client.listed = client.requests = 0
+        for _ in listing.incremental():
+            pass
+        costs.append((client.listed, client.requests))
+    assert sorted(costs)[32][0] <= cameras * (2 * 2 * 3600 / 64 + 2), "half of all scans look back a 32nd of an hour at most"
+    assert max(costs)[0] <= cameras * (2 * 3600 + 3)
+    mean = sum(keys for keys, _ in costs) / 64
+    assert mean < cameras * 2 * 3600 / 12
+    new = [own(f"cam-{camera:03d}", NOON + timedelta(seconds=seconds + 1)) for camera in range(cameras)]
+    client.keys = Grown(client.keys, [f"root/{key}" for key in new])
+    assert set(new) <= {entry.key for entry in listing.incremental()}
+    with capsys.disabled():
+        print(
+            f"\n{len(client.keys) - cameras} keys: a full scan lists {whole[0]} keys in {whole[1]} requests, an incremental one"
+        )
+        print(f"{mean:.0f} in {sum(requests for _, requests in costs) / 64:.1f} (mean), {min(costs)} to {max(costs)}")
+
+
+def test_what_comes_behind_is_found_in_the_end() -> None:
+    keys = Frames(2, 4000, NOON)
+    client = ListedClient(keys)
+    listing = Listing(stubbed(client), HOUR)
+    for _ in listing.full():
+        pass
+    for _ in listing.incremental():
+        pass
+    late = [own("cam-000", NOON + timedelta(seconds=4000 - behind, milliseconds=1)) for behind in (10, 100, 1000, 3000)]
+    client.keys = Grown(keys, [f"root/{key}" for key in late])
+    found: dict[str, int] = {}
+    for number in range(1, 65):
+        for entry in listing.incremental():
+            if entry.key in late:
+                found.setdefault(entry.key, number)
+    assert list(found) == late
+    assert found[late[0]] == 1
+    assert found[late[1]] <= 2
+    assert found[late[2]] <= 32
+
+
+def leases(store: Store, config: IngestConfig, count: int) -> Iterator[Entry]:
+    ingest = open_ingest(config, store)
+    ingest.start()
+    try:
+        for _ in range(count):
+            lease = ingest.lease(30)
+            assert lease is not None
+            yield lease.entry
+            store.commit_sidecar(lease.entry.key, b'{"status": "captioned"}')
+            lease.done()
+    finally:
+        ingest.close()
+
+
+def test_a_real_bucket_is_listed_from_the_watermark_on(
+    bucket: Bucket, proxied: Proxy, full: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And a frame that appears is in a hand after one scan: it is whole as soon as it is there."""
+    count = 20_000 if full else 200
+    begin = datetime.now(UTC) - timedelta(hours=count / 100)
+    store = bucket.store(url=proxied.url)
+    done = [own(f"cam-{number % 2}", begin + timedelta(hours=number / 100)) for number in range(count // 2)]
+    with ThreadPoolExecutor(16) as pool:
+        for key in done:
+            pool.submit(bucket.put, key, b"x")
+            pool.submit(bucket.put, f"{key}.json", b'{"status": "captioned"}')
+    config = IngestConfig(scan_seconds=0.2)
+    new = [own("cam-0", datetime.now(UTC)), own("cam-new", datetime.now(UTC)), "foreign/a b.jpg"]
+    listing = Listing(store, HOUR)
+    assert sum(1 for _ in listing.full()) == count // 2 * 2
+    full_requests = len(proxied.requests)
+    for key in new:
+        bucket.put(key, b"x")
+    proxied.requests.clear()
+    found = [entry.key for entry in listing.incremental()]
+    assert set(new) <= set(found)
+    assert len(found) < 2 * 100 + 10
+    requests = len(proxied.requests)
+    assert sorted(entry.key for entry in leases(store, config, 3)) == sorted(new)
+    with capsys.disabled():
+        print(f"\n{count} objects in {full_requests} requests; then {len(found)} keys in {requests} requests, 3 of them new")
