@@ -181,7 +181,7 @@ def test_whatever_the_store_does_frames_come_in_order_and_each_is_accounted_for(
         in_hand = None
         for step in script:
             if step == "put":
-                queue.put(frame(count, size=1000))
+                queue.put(frame(count, size=count * 397 % 1000))
                 count += 1
             elif in_hand is None and count > len(stored) + losses[policy]:
                 in_hand = queue.get()
