@@ -78,7 +78,9 @@ def _command(commands: Commands, name: str, run: Callable[[argparse.Namespace], 
 
 
 def _frames_flag(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--frames", metavar="DIR", help="where frames and sidecars live (default: ./frames)")
+    parser.add_argument(
+        "--frames", metavar="PLACE", help="directory, mount or s3://bucket/prefix of frames and sidecars (default: ./frames)"
+    )
 
 
 def _queue_flag(parser: argparse.ArgumentParser, text: str) -> None:

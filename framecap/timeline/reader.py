@@ -20,6 +20,7 @@ from framecap.ingest.scan import Listing
 from framecap.sidecar import Sidecar, decode
 from framecap.stores import open_store
 from framecap.stores.base import Entry, Store
+from framecap.stores.s3_client import is_s3
 
 logger = logging.getLogger(__name__)
 
@@ -33,15 +34,16 @@ class _Found(NamedTuple):
 
 
 def read_sidecars(path: str | Path, follow: bool = False, stop: threading.Event | None = None) -> Iterator[Sidecar]:
-    """The sidecars below a directory (local or mounted), in the order of their frames' `captured_at`, then key.
+    """The sidecars below a directory (local or mounted) or s3://bucket/prefix, in the order of `captured_at`, then key.
 
     Of own keys, a folder's names and one sidecar per camera are in memory; of foreign keys, whose names do not sort by time,
     every time and key is. With `follow` it then goes on, until `stop` is set, with the sidecars that are committed later: as
     they are found, every two seconds, the ones found together in time order. Each key comes once (one whose sidecar is
     replaced may come again). A torn sidecar is passed over with a warning, and with `follow` comes when it is whole.
-    Raises ConfigError when there is no such directory, StoreUnavailable when it goes away (with `follow` it waits instead).
+    A bucket is reached as AWS's own settings say (AWS_ENDPOINT_URL_S3 names another server). Raises ConfigError when there
+    is no such directory or bucket, StoreUnavailable when it goes away (with `follow` it waits instead).
     """
-    if not Path(path).is_dir():
+    if not is_s3(str(path)) and not Path(path).is_dir():
         raise ConfigError(f"{str(path)!r}: no such directory: give the one that holds the sidecars")
     store = open_store(StoreConfig(frames=str(path)))
     reader = _Reader(store)
