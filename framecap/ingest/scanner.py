@@ -228,7 +228,7 @@ class ScanIngest:
                 return
             if not self._is_ours(frame.key):
                 continue
-            torn = self._torn(frame, sidecar) if first else None
+            torn = self._torn(frame, sidecar) if first and not self._store.whole_sidecars else None
             if _is_there(sidecar) and torn is None:
                 self.pending.drop(frame.key)
             elif self._observe(frame, torn) and not first and len(self._suspects) < _MAX_SUSPECTS:
@@ -242,9 +242,9 @@ class ScanIngest:
             self._full_began = began
 
     def _observe(self, frame: Entry, torn: bytes | None) -> bool:
-        """With hints, a frame that no hint told of is no news; an object of a bucket is whole as soon as it is there;
-        elsewhere only a second look tells that a frame is whole."""
-        sure = self._store.directory is None or (self._watch is not None and frame.key not in self.pending)
+        """With hints, a frame that no hint told of is no news; without, only a second look tells that it is whole, where it
+        may not be."""
+        sure = self._store.whole_frames or (self._watch is not None and frame.key not in self.pending)
         return self.pending.observe(frame, sure, torn, listed=True)
 
     def _torn(self, frame: Entry, sidecar: Entry | None) -> bytes | None:

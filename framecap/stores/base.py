@@ -60,6 +60,16 @@ class Store(Protocol):
         """Whether file-system events tell of every change here (a local disk), or only scans do (mounts)."""
         ...
 
+    @property
+    def whole_frames(self) -> bool:
+        """Whether a frame that is listed is whole, whoever writes it (a bucket's); a directory's may be in the making."""
+        ...
+
+    @property
+    def whole_sidecars(self) -> bool:
+        """The same of sidecars: whether none that is listed can be torn."""
+        ...
+
     def list(self, prefix: str = "", after: str = "") -> Iterator[Entry]:
         """Frames and sidecars whose key starts with `prefix` and sorts after `after`, in the byte order of their keys.
 

@@ -26,6 +26,11 @@ class Place(Protocol):
     @property
     def hints(self) -> bool: ...
 
+    @property
+    def whole(self) -> bool:
+        """Whether what is listed is whole, whoever wrote it."""
+        ...
+
     def entries(self, prefix: str = "", after: str = "") -> Iterator[Entry]:
         """Frames and sidecars in the byte order of their keys: whose key starts with `prefix` and sorts after `after`."""
         ...
@@ -75,6 +80,14 @@ class PlacedStore:
     @property
     def hints(self) -> bool:
         return self._frames.hints
+
+    @property
+    def whole_frames(self) -> bool:
+        return self._frames.whole
+
+    @property
+    def whole_sidecars(self) -> bool:
+        return self._sidecars.whole
 
     def list(self, prefix: str = "", after: str = "") -> Iterator[Entry]:
         if self._sidecars is self._frames:

@@ -71,6 +71,7 @@ class S3Place:
 
     directory = None
     hints = False
+    whole = True
 
     def __init__(self, client: S3Client, address: S3Address, config: S3Config, server: Server) -> None:
         self._objects = Objects(client, address, config)

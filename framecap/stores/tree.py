@@ -41,6 +41,7 @@ class Tree(ABC):
     """The files below one root, read and listed; how a file comes to be is each kind's own."""
 
     hints: ClassVar[bool] = False  # whether file-system events tell of every change here
+    whole: ClassVar[bool] = False  # other programs' files are there before they are finished, and a mount's may be torn
 
     def __init__(self, root: Path) -> None:
         self.root = root

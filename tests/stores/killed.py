@@ -2,8 +2,8 @@
 
 `steps` commits in children that are killed before their first, second, ... system call, from an absent, an empty and an
 existing (replaced) sidecar, and prints one JSON line per death. `forever` commits one sidecar after the other until killed.
-`answers ADDRESS SERVER` is `steps` in a bucket: killed before it hears the first, second, ... answer; `everything` instead of
-`answers`: at more steps, see die_at.
+`answers ADDRESS SERVER` is `steps` in a bucket: killed before it hears the first, second, ... answer. `everything` has more
+steps: see die_at.
 """
 
 from __future__ import annotations

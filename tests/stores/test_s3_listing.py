@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -18,7 +18,7 @@ from framecap.errors import StoreUnavailable
 from framecap.frames import FrameName, make_key, sidecar_key
 from framecap.ingest import open_ingest
 from framecap.ingest.scan import Listing, pairs
-from framecap.stores.base import Entry, Store
+from framecap.stores.base import Store
 from framecap.stores.placed import PlacedStore
 from framecap.stores.s3 import S3Place, Server
 from framecap.stores.s3_client import S3Address
@@ -27,6 +27,7 @@ from tests.proxy import Proxy
 from tests.s3 import Bucket
 from tests.stores.listed import ListedClient, folder_order
 
+WHOLE = b'{"status": "captioned"}'
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
@@ -130,13 +131,15 @@ def stubbed(client: ListedClient) -> Store:
     return PlacedStore(place)
 
 
-def test_an_incremental_scan_costs_in_proportion_to_what_is_new(full: bool, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_incremental_scan_costs_in_proportion_to_what_is_new(full: bool) -> None:
+    """1,000,000 keys of ten cameras are listed in 1000 requests; then 1150 keys in 11 requests half of the time, 4500 in 13
+    on the average, 72,000 in 81 once in 64 times."""
     cameras, seconds = (10, 50_000) if full else (5, 4_000)
     client = ListedClient(Frames(cameras, seconds, NOON))
     listing = Listing(stubbed(client), timedelta(seconds=IngestConfig().look_back_seconds))
     frames = sum(1 for _ in pairs(listing.full()))
     assert frames == cameras * seconds
-    whole = (client.listed, client.requests)
+    assert client.listed == frames * 2
     costs = []
     for _ in range(64):
         client.listed = client.requests = 0
@@ -150,11 +153,6 @@ def test_an_incremental_scan_costs_in_proportion_to_what_is_new(full: bool, caps
     new = [own(f"cam-{camera:03d}", NOON + timedelta(seconds=seconds + 1)) for camera in range(cameras)]
     client.keys = Grown(client.keys, [f"root/{key}" for key in new])
     assert set(new) <= {entry.key for entry in listing.incremental()}
-    with capsys.disabled():
-        print(
-            f"\n{len(client.keys) - cameras} keys: a full scan lists {whole[0]} keys in {whole[1]} requests, an incremental one"
-        )
-        print(f"{mean:.0f} in {sum(requests for _, requests in costs) / 64:.1f} (mean), {min(costs)} to {max(costs)}")
 
 
 def test_what_comes_behind_is_found_in_the_end() -> None:
@@ -178,44 +176,34 @@ def test_what_comes_behind_is_found_in_the_end() -> None:
     assert found[late[2]] <= 32
 
 
-def leases(store: Store, config: IngestConfig, count: int) -> Iterator[Entry]:
-    ingest = open_ingest(config, store)
-    ingest.start()
-    try:
-        for _ in range(count):
-            lease = ingest.lease(30)
-            assert lease is not None
-            yield lease.entry
-            store.commit_sidecar(lease.entry.key, b'{"status": "captioned"}')
-            lease.done()
-    finally:
-        ingest.close()
-
-
-def test_a_real_bucket_is_listed_from_the_watermark_on(
-    bucket: Bucket, proxied: Proxy, full: bool, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """And a frame that appears is in a hand after one scan: it is whole as soon as it is there."""
-    count = 20_000 if full else 200
-    begin = datetime.now(UTC) - timedelta(hours=count / 100)
-    store = bucket.store(url=proxied.url)
-    done = [own(f"cam-{number % 2}", begin + timedelta(hours=number / 100)) for number in range(count // 2)]
-    with ThreadPoolExecutor(16) as pool:
+def test_a_real_bucket_is_listed_from_the_watermark_on(bucket: Bucket, proxied: Proxy, full: bool) -> None:
+    """And a frame that appears is in a hand at once, though thousands of young sidecars are there."""
+    count = 10_000 if full else 100
+    begin = datetime.now(UTC) - timedelta(minutes=count)
+    done = [own(f"cam-{number % 2}", begin + timedelta(minutes=number)) for number in range(count)]
+    with ThreadPoolExecutor(8) as pool:
         for key in done:
             pool.submit(bucket.put, key, b"x")
-            pool.submit(bucket.put, f"{key}.json", b'{"status": "captioned"}')
-    config = IngestConfig(scan_seconds=0.2)
-    new = [own("cam-0", datetime.now(UTC)), own("cam-new", datetime.now(UTC)), "foreign/a b.jpg"]
+            pool.submit(bucket.put, f"{key}.json", WHOLE)
+    store = bucket.store(url=proxied.url)
     listing = Listing(store, HOUR)
-    assert sum(1 for _ in listing.full()) == count // 2 * 2
-    full_requests = len(proxied.requests)
+    assert sum(1 for _ in listing.full()) == count * 2
+    new = [own("cam-0", datetime.now(UTC)), own("cam-new", datetime.now(UTC)), "foreign/a b.jpg"]
     for key in new:
         bucket.put(key, b"x")
     proxied.requests.clear()
     found = [entry.key for entry in listing.incremental()]
     assert set(new) <= set(found)
-    assert len(found) < 2 * 100 + 10
-    requests = len(proxied.requests)
-    assert sorted(entry.key for entry in leases(store, config, 3)) == sorted(new)
-    with capsys.disabled():
-        print(f"\n{count} objects in {full_requests} requests; then {len(found)} keys in {requests} requests, 3 of them new")
+    assert len(found) <= 2 * 2 * 60 + 4, "an hour's frames and sidecars of each camera, and what is new"
+    assert len(proxied.requests) < 30
+
+    proxied.requests.clear()
+    ingest = open_ingest(IngestConfig(scan_seconds=0.2), store)
+    ingest.start()
+    try:
+        leases = [ingest.lease(60) for _ in new]
+    finally:
+        ingest.close()
+    assert sorted(lease.entry.key for lease in leases if lease) == sorted(new)
+    opened = [request.path for request in proxied.requests if "list-type" not in request.query]
+    assert opened == [], "no sidecar is opened: none can be torn"
