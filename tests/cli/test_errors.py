@@ -88,8 +88,16 @@ def test_a_missing_bundle_is_found_before_frames_are_captured(clip: Path, tmp_pa
         (("run", "a.mp4", "--fps", "0"), {}, "capture.cameras.0.fps: Input should be greater than 0, got 0"),
         (("run", "a.mp4", "--fps", "2", "--all"), {}, "not allowed with argument"),
         (("work", "--frames", "s3:///cams"), {}, "store.frames: 's3:///cams': s3://bucket/prefix is expected"),
-        (("work", "--frames", "s3://bucket/cams/../x"), {}, "the prefix has an empty part, '.', '..' or a control character"),
-        (("work", "--frames", "gs://bucket/cams"), {}, "'gs://bucket/cams': a directory, or s3://bucket/prefix, is expected"),
+        (
+            ("work", "--frames", "s3://bucket/cams/../x"),
+            {},
+            "the prefix has an empty part, '.', '..' or a control character",
+        ),
+        (
+            ("work", "--frames", "gs://bucket/cams"),
+            {},
+            "'gs://bucket/cams': a directory, or s3://bucket/prefix, is expected",
+        ),
         (
             ("work", "--frames", "s3://bucket/cams", "--set", "store.s3.endpoint=weed:8333"),
             {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"},
