@@ -57,12 +57,13 @@ class ServerProcess:
 
 @dataclass(frozen=True)
 class S3Server:
-    """Where it listens, and the keys that it accepts."""
+    """Where it listens, and the keys that it accepts; `writer` may put objects into SHARED, and neither read nor list it."""
 
     url: str
     access_key: str
     secret_key: str
     process: ServerProcess
+    writer: tuple[str, str]
 
     def client(self) -> Any:
         """A boto3 client of it."""
@@ -156,9 +157,12 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     folder = tmp_path_factory.mktemp("weed")
     master, volume, filer, s3 = free_ports(4)
     access_key, secret_key = secrets.token_hex(8), secrets.token_hex(16)
-    credentials = [{"accessKey": access_key, "secretKey": secret_key}]
-    identity = {"name": "test", "credentials": credentials, "actions": ["Admin", "Read", "Write", "List", "Tagging"]}
-    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    writer = secrets.token_hex(8), secrets.token_hex(16)
+    identities = [
+        _identity("test", (access_key, secret_key), ["Admin", "Read", "Write", "List", "Tagging"]),
+        _identity("writer", writer, [f"Write:{SHARED}"]),
+    ]
+    (folder / "s3.json").write_text(json.dumps({"identities": identities}))
     (folder / "data").mkdir()
     # A bucket takes one volume, not seven of those there may be.
     (folder / "master.toml").write_text("[master.volume_growth]\ncopy_1 = 1\n")
@@ -171,11 +175,15 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     process = ServerProcess([weed, "server", *options], folder)
     process.start()
     try:
-        server = S3Server(f"http://127.0.0.1:{s3}", access_key, secret_key, process)
+        server = S3Server(f"http://127.0.0.1:{s3}", access_key, secret_key, process, writer)
         _wait_until_it_answers(server)
         yield server
     finally:
         process.kill()
+
+
+def _identity(name: str, keys: tuple[str, str], actions: list[str]) -> dict[str, Any]:
+    return {"name": name, "credentials": [{"accessKey": keys[0], "secretKey": keys[1]}], "actions": actions}
 
 
 def _wait_until_it_answers(server: S3Server) -> None:

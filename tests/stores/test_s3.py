@@ -362,6 +362,21 @@ def test_access_denied_says_what_is_needed_and_is_no_hindrance_to_who_only_write
     assert open_store(bucket.config(url="http://127.0.0.1:1", attempts=1), lenient=True).address == bucket.address[:-1]
 
 
+def test_who_may_only_put_learns_what_is_there_from_the_refused_put(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Capture's rights on AWS (deploy/aws): neither s3:GetObject nor s3:ListBucket."""
+    bucket.put("cam/b.jpg", b"there before")
+    for name, value in zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), bucket.server.writer, strict=True):
+        monkeypatch.setenv(name, value)
+    store = open_store(bucket.config(), lenient=True)
+    with pytest.raises(StoreUnavailable, match="access denied"):
+        store.read(KEY, 100)
+    assert store.put_frame("cam/b.jpg", b"another") is Put.ALREADY_THERE, "also the first of all, before anything is known"
+    for key in ("0.jpg", "1.jpg"):
+        assert store.put_frame(key, b"x") is Put.STORED
+        assert store.put_frame(key, b"y") is Put.ALREADY_THERE
+    assert [bucket.get(path) for path in ("cam/b.jpg", "0.jpg", "1.jpg")] == [b"there before", b"x", b"x"]
+
+
 def test_keys_too_long_for_the_bucket_are_refused(bucket: Bucket) -> None:
     store = bucket.store(frames="/".join(["p" * 100] * 5))
     assert store.put_frame("/".join(["k" * 100] * 3) + ".jpg", b"x") is Put.STORED
