@@ -14,6 +14,7 @@ from tqdm import tqdm
 from framecap.captioning.model.encoder import Encoder
 from framecap.errors import ConfigError
 from train.dataset import Split
+from train.precision import Amp, Precision, choose
 from train.prepare import whole_file
 
 Features = npt.NDArray[np.float16]  # (photos, views, places, width); view 0 is the picture, view 1 its mirror image
@@ -21,12 +22,16 @@ Features = npt.NDArray[np.float16]  # (photos, views, places, width); view 0 is 
 _SAMPLED = 64  # pictures of a split that must be the same for its cached features to be
 
 
-def cached_features(encoder: Encoder, split: Split, cache: Path, device: torch.device, batch: int = 32) -> Features:
+def cached_features(
+    encoder: Encoder, split: Split, cache: Path, device: torch.device, amp: Amp = "fp32", batch: int = 32
+) -> Features:
     """The features of every picture of the split and of its mirror image, from the cache where it has them."""
     cache.mkdir(parents=True, exist_ok=True)
-    path = cache / f"{split.images.stem}_{encoder.name}_{_encoder_digest(encoder)}_{_pictures_digest(split)}.npy"
+    precision = choose(amp, device)
+    digests = f"{_encoder_digest(encoder, precision)}_{_pictures_digest(split)}"
+    path = cache / f"{split.images.stem}_{encoder.name}_{digests}.npy"
     if not path.exists():
-        _encode(encoder.to(device).eval(), split, path, device, batch)
+        _encode(encoder.to(device).eval(), split, path, device, precision, batch)
     try:
         features: Features = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
@@ -42,9 +47,10 @@ def digest(weights: nn.Module) -> str:
     return hashed.hexdigest()[:16]
 
 
-def _encoder_digest(encoder: Encoder) -> str:
-    """Weights, size and grid of the encoder in one short word."""
-    return hashlib.sha256(f"{encoder.name} {encoder.size} {encoder.grid} {digest(encoder)}".encode()).hexdigest()[:16]
+def _encoder_digest(encoder: Encoder, precision: Precision) -> str:
+    """Weights, size and grid of the encoder, and the precision, in one short word."""
+    said = f"{encoder.name} {encoder.size} {encoder.grid} {digest(encoder)} {precision.name}"
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
 def _pictures_digest(split: Split) -> str:
@@ -55,7 +61,7 @@ def _pictures_digest(split: Split) -> str:
     return hashed.hexdigest()[:8]
 
 
-def _encode(encoder: Encoder, split: Split, path: Path, device: torch.device, batch: int) -> None:
+def _encode(encoder: Encoder, split: Split, path: Path, device: torch.device, precision: Precision, batch: int) -> None:
     photos = len(split)
     with whole_file(path) as unfinished:
         shape = (photos, 2, encoder.places, encoder.width)
@@ -64,6 +70,8 @@ def _encode(encoder: Encoder, split: Split, path: Path, device: torch.device, ba
             for start in range(0, photos, batch):
                 pictures = torch.from_numpy(split.pictures(start, start + batch)).to(device)
                 for view, seen in enumerate((pictures, pictures.flip(2))):
-                    features[start : start + batch, view] = encoder(seen).half().cpu().numpy()
+                    with precision.forward():
+                        encoded = encoder(seen)
+                    features[start : start + batch, view] = encoded.half().cpu().numpy()
                 progress.update(len(pictures))
         features.flush()

@@ -104,9 +104,9 @@ def _photos(folder: DataFolder, name: str, encoder: Encoder, cache: Path, config
     if not config.cache_features or config.fine_tune != "none" or not augmentation(config).only_mirrors:
         return Photos(split, None)
     if here.first:
-        cached_features(encoder, split, cache, here.device)
+        cached_features(encoder, split, cache, here.device, config.amp)
     here.wait()
-    return Photos(split, cached_features(encoder, split, cache, here.device))
+    return Photos(split, cached_features(encoder, split, cache, here.device, config.amp))
 
 
 def _part(photos: Photos, part: slice) -> Photos:
