@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -53,8 +54,9 @@ class Objects:
                     return None
                 raise
             with answer["Body"] as body:
-                if answer["ContentLength"] > limit:
-                    raise OversizedFrame(f"{path[:200]!a}: {answer['ContentLength']} bytes, the limit is {limit}")
+                size = answer.get("ContentLength", math.inf)  # what does not say how large it is, is not read
+                if size > limit:
+                    raise OversizedFrame(f"{path[:200]!a}: {size} bytes, the limit is {limit}")
                 try:
                     return body.read(), answer["ETag"].strip('"')
                 except TROUBLE:
