@@ -94,7 +94,7 @@ class Keys:
         """
         waiting: list[tuple[str, Entry | str]] = []
         for key, item in self._named(folder):
-            while waiting and waiting[0][0] < key.removesuffix("/"):
+            while waiting and waiting[0][0] < key:
                 yield heapq.heappop(waiting)[1]
             heapq.heappush(waiting, (key, item))
         while waiting:
