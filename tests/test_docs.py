@@ -78,8 +78,9 @@ def test_every_kind_of_a_frame_s_error_is_explained() -> None:
 
 def test_settings_that_the_documents_name_exist() -> None:
     settings = yaml.safe_load((ROOT / "config.yaml").read_text())
+    sections = "store|capture|ingest|captioning|worker|log|telemetry"
     for page in PAGES:
-        for section, key in re.findall(r"`(store|capture|ingest|captioning|worker|log|telemetry)\.([a-z_]+)`", page.read_text()):
+        for section, key in re.findall(rf"`({sections})\.([a-z_]+)`", page.read_text()):
             assert key in settings[section], f"{page}: {section}.{key}"
 
 

@@ -82,3 +82,17 @@ def test_many_failures_in_a_row_are_said_once(caplog: pytest.LogCaptureFixture) 
     assert [entry.getMessage() for entry in caplog.records] == [
         "16 frames in a row could not be captioned, the last because: NaN"
     ]
+
+
+@pytest.mark.faults(16)
+def test_many_failures_in_a_row_make_it_unready_until_a_frame_is_captioned() -> None:
+    def answer(images: Images) -> Sequence[Caption | Exception]:
+        return [NonFiniteOutput("NaN") if image[0, 0, 0] else A_CAPTION for image in images]
+
+    captioner = SteadyCaptioner(ScriptedCaptioner(answer), 4)
+    captioner.caption(pictures(*[1] * 15))
+    assert captioner.problem() is None
+    captioner.caption(pictures(1))
+    assert captioner.problem() == "16 frames in a row could not be captioned"
+    captioner.caption(pictures(0))
+    assert captioner.problem() is None
