@@ -114,31 +114,23 @@ class S3Place:
 
     def create(self, path: str, data: bytes) -> bool:
         with guarded("write", self._objects.where(path)):
-            if self._server.conditions is Conditions.HONOURED:
-                return self._create(path, data)
-            return self._create_unsure(path, data)
+            try:
+                if self._server.conditions is Conditions.HONOURED:
+                    return self._create(path, data)
+                return self._create_unsure(path, data)
+            except TROUBLE as error:
+                if self._is_done_all_the_same(error, path, data):
+                    return True
+                raise
 
     def replace(self, path: str, data: bytes, if_match: bytes) -> bool:
-        retried = False
         with guarded("write", self._objects.where(path)):
-            for pause in self._pauses():
-                try:
-                    found = self._objects.get(path, max(len(if_match), len(data)))
-                except OversizedFrame:
-                    return False
-                if found is None or found[0] != if_match:
-                    return retried and found is not None and found[0] == data
-                try:
-                    self._objects.put_over(path, data, found[1])
-                except ClientError as error:
-                    retried |= was_retried(error)
-                    if status_of(error) == CONFLICT:
-                        time.sleep(pause)
-                    elif status_of(error) != EXISTS and not is_missing(error):
-                        raise
-                else:
+            try:
+                return self._replace(path, data, if_match)
+            except TROUBLE as error:
+                if self._is_done_all_the_same(error, path, data):
                     return True
-        raise self._too_busy(path)
+                raise
 
     def delete(self, path: str) -> None:
         with guarded("delete", self._objects.where(path)):
@@ -146,6 +138,36 @@ class S3Place:
 
     def probe(self) -> tuple[Finding, ...]:
         return probe(self._objects, self._keys)
+
+    def _replace(self, path: str, data: bytes, if_match: bytes) -> bool:
+        retried = False
+        for pause in self._pauses():
+            try:
+                found = self._objects.get(path, max(len(if_match), len(data)))
+            except OversizedFrame:
+                return False
+            if found is None or found[0] != if_match:
+                return retried and found is not None and found[0] == data
+            try:
+                self._objects.put_over(path, data, found[1])
+            except ClientError as error:
+                retried |= was_retried(error)
+                if status_of(error) == CONFLICT:
+                    time.sleep(pause)
+                elif status_of(error) != EXISTS and not is_missing(error):
+                    raise
+            else:
+                return True
+        raise self._too_busy(path)
+
+    def _is_done_all_the_same(self, error: Exception, path: str, data: bytes) -> bool:
+        """Whether a write that ended in trouble was done, and only its answers were lost: what is there tells."""
+        if isinstance(error, ClientError) and status_of(error) < 500:
+            return False  # the server has refused it
+        try:
+            return self._objects.holds(path, data)
+        except TROUBLE:
+            return False
 
     def _create(self, path: str, data: bytes, retried: bool = False) -> bool:
         """False when something is there that is not empty, and not ours: the answer to an earlier try may have been lost."""

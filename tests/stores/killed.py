@@ -146,7 +146,9 @@ def in_bucket(everything: bool, address: str, server: str) -> None:
             found = store.read_sidecar(KEY) or b""
             state = {OLD: "old", new: "new", b"": "absent"}.get(found, "torn")
             again = commit(store, before if found == OLD else "absent", new).name
-            print(json.dumps({"before": before, "step": step, "died": died, "state": state, "again": again}), flush=True)
+            whole = store.read_sidecar(KEY) == new
+            death = {"before": before, "step": step, "died": died, "state": state, "again": again, "whole": whole}
+            print(json.dumps(death), flush=True)
 
 
 def forever(kind: str, root: Path) -> None:
