@@ -127,9 +127,9 @@ def test_masking_twice_changes_nothing() -> None:
 
 @pytest.mark.parametrize("piece", ["a.", "a:", "a://", "a:b@", "a:@ ", "password=", "a://b:c "])
 def test_masking_a_long_text_is_quick(piece: str) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()  # whatever else the machine does
     mask(piece * 10_000)
-    assert time.perf_counter() - began < 5
+    assert time.thread_time() - began < 5
 
 
 def test_mask_all_keeps_numbers_and_shape() -> None:
