@@ -18,7 +18,7 @@ from framecap.errors import FrameGone, FrameUnreadable, OversizedFrame, StoreErr
 from framecap.frames import make_key
 from framecap.stores.base import Put, Store
 
-RETRY_SECONDS = (0.5, 30.0)
+RETRY_SECONDS = (0.5, 15.0)
 GRACE_SECONDS = 10.0  # for what is still to be stored once capture has been told to stop
 END_PATIENCE_SECONDS = 60.0  # how long a store may be away at the end of all sources before frames are left in the spool
 READ_TRIES = 3
