@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,15 +121,6 @@ class Bucket:
         return {"FRAMECAP__STORE__S3__ENDPOINT": url or self.server.url, "FRAMECAP__STORE__S3__PATH_STYLE": "true"}
 
 
-@dataclass(frozen=True)
-class MountedBucket:
-    """A bucket and the directory where it is mounted."""
-
-    server: S3Server
-    bucket: str
-    path: Path
-
-
 def free_ports(count: int) -> list[int]:
     """Ports that are free now, and free again `GRPC` above."""
     ports: list[int] = []
@@ -231,29 +222,66 @@ def proxied(s3_server: S3Server) -> Iterator[Proxy]:
         yield proxy
 
 
-@pytest.fixture
-def mounted_bucket(s3_server: S3Server, tmp_path: Path) -> Iterator[MountedBucket]:
-    """A new bucket, mounted; unmounted at the end."""
-    s3fs = needs_package("s3fs", "/usr/bin/s3fs")
-    bucket = f"frames-{secrets.token_hex(4)}"
-    s3_server.client().create_bucket(Bucket=bucket)
-    path = tmp_path / "bucket"
+@dataclass
+class MountedBucket:
+    """A bucket mounted with s3fs, as one host has it: it may go away and come back."""
+
+    server: S3Server
+    bucket: str
+    path: Path
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    def begin(self) -> None:
+        s3fs = needs_package("s3fs", "/usr/bin/s3fs")
+        password = self.log.with_suffix(".password")
+        password.touch(mode=0o600)
+        password.write_text(f"{self.server.access_key}:{self.server.secret_key}")
+        options = [f"passwd_file={password}", f"url={self.server.url}", "use_path_request_style"]
+        command = [str(s3fs), self.bucket, str(self.path), "-f", *(word for option in options for word in ("-o", option))]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        ends = time.monotonic() + START_SECONDS
+        while not self.path.is_mount():
+            assert self.process.poll() is None, f"s3fs ended: {self.log.read_text()[-2000:]}"
+            assert time.monotonic() < ends, "s3fs does not mount"
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """The mount point stays and answers nothing but ENOTCONN."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def end(self) -> None:
+        """Unmounted, also what is in use: the mount point is an empty directory then."""
+        subprocess.run(["fusermount", "-u", "-z", str(self.path)], check=False, capture_output=True)
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(20)
+
+
+@contextmanager
+def mounted(server: S3Server, bucket: str, path: Path) -> Iterator[MountedBucket]:
+    """The bucket, mounted at a new directory."""
     path.mkdir()
-    password = tmp_path / "password"
-    password.touch(mode=0o600)
-    password.write_text(f"{s3_server.access_key}:{s3_server.secret_key}")
-    options = [f"passwd_file={password}", f"url={s3_server.url}", "use_path_request_style"]
-    command = [str(s3fs), bucket, str(path), "-f", *(word for option in options for word in ("-o", option))]
-    with (tmp_path / "s3fs.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-        try:
-            ends = time.monotonic() + START_SECONDS
-            while not path.is_mount():
-                assert process.poll() is None, f"s3fs ended: {(tmp_path / 's3fs.log').read_text()[-2000:]}"
-                assert time.monotonic() < ends, "s3fs does not mount"
-                time.sleep(0.05)
-            yield MountedBucket(s3_server, bucket, path)
-        finally:
-            subprocess.run(["fusermount", "-u", "-z", str(path)], check=False, capture_output=True)
-            process.terminate()
-            process.wait(20)
+    mount = MountedBucket(server, bucket, path, path.with_name(f"{path.name}.log"))
+    try:
+        mount.begin()
+        yield mount
+    finally:
+        mount.end()
+
+
+@pytest.fixture
+def new_bucket(s3_server: S3Server) -> str:
+    name = f"frames-{secrets.token_hex(4)}"
+    s3_server.client().create_bucket(Bucket=name)
+    return name
+
+
+@pytest.fixture
+def mounted_bucket(s3_server: S3Server, new_bucket: str, tmp_path: Path) -> Iterator[MountedBucket]:
+    """A new bucket, mounted; unmounted at the end."""
+    with mounted(s3_server, new_bucket, tmp_path / "bucket") as mount:
+        yield mount
