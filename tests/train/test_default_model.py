@@ -9,7 +9,7 @@ import pytest
 from framecap.captioning.bundle import Bundle, CalibrationCard, open_bundle
 from framecap.captioning.caption import Caption
 from framecap.captioning.load import load_captioner
-from framecap.config import CaptioningConfig
+from framecap.config import CaptioningConfig, ReinforceConfig
 from framecap.errors import MissingError
 from tests.tiny import SIZE, make_data_set, picture
 from tests.train.made_up import CONFIG
@@ -37,6 +37,7 @@ def test_one_command_makes_a_whole_bundle(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(default_model, "MODEL", {"encoder": "efficientnet_lite0", "learning_rate": 0.01})
     monkeypatch.setattr(default_model, "FROZEN", {"epochs": 4})
     monkeypatch.setattr(default_model, "FINE_TUNED", {"fine_tune": "last", "crop": 0.8, "epochs": 1})
+    monkeypatch.setattr(default_model, "REWARDED", {"reinforce": ReinforceConfig(epochs=1, samples=2)})
     monkeypatch.setattr(default_model, "HELD_OUT", 60)
     monkeypatch.setattr(default_model, "calibrate", made_up_calibration)
     monkeypatch.setattr("train.report.meteor", no_java)
@@ -46,10 +47,13 @@ def test_one_command_makes_a_whole_bundle(tmp_path: Path, monkeypatch: pytest.Mo
     assert bundle.card.calibration is not None
     assert bundle.card.calibration.photos == 60
     assert set(bundle.card.scores) == {SCORED, CONFIDENCE}
-    assert bundle.card.training["before"]["settings"]["fine_tune"] == "none"
+    assert bundle.card.training["before"]["before"]["settings"]["fine_tune"] == "none"
     card = (out / "README.md").read_text()
     assert bundle.hash in card
-    assert "(encoder frozen), then the decoder by cross-entropy (encoder its second half trained, too)" in card
+    assert (
+        "the decoder by cross-entropy, then the decoder with the second half of the encoder by cross-entropy, then the decoder "
+        "by CIDEr-D reward" in card
+    )
     (caption,) = load_captioner(CaptioningConfig(bundle=str(out), runtime="onnx")).caption(picture("red", "ball")[None])
     assert isinstance(caption, Caption)
     assert caption.uncertain is not None
