@@ -28,15 +28,15 @@ KNOWN = 1000  # bytes of a worker's memory for each pending frame: its ingest kn
 
 
 @contextmanager
-def python(*arguments: object) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", *map(str, arguments)], stdout=subprocess.PIPE, text=True, env=command.environment()
-    )
+def python(output: Path, *arguments: object) -> Iterator[subprocess.Popen[bytes]]:
+    """A module as a process; what it prints is in a file: nobody reads a pipe meanwhile."""
+    with output.open("wb") as file:
+        process = subprocess.Popen([sys.executable, "-m", *map(str, arguments)], stdout=file, env=command.environment())
     try:
         yield process
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
 
 
 class Memory:
@@ -65,8 +65,8 @@ def test_capture_ten_times_faster_than_captioning(tmp_path: Path, full: bool, fi
     camera = MjpegCamera(fps=CAMERA)
     try:
         with (
-            python("tests.worker.driver", frames, BATCH / CAPTIONED, 30) as worker,
-            python("tests.capture.slow_store", camera.url(), frames, 1 / STORED) as capture,
+            python(tmp_path / "worker", "tests.worker.driver", frames, BATCH / CAPTIONED, 30) as worker,
+            python(tmp_path / "capture", "tests.capture.slow_store", camera.url(), frames, 1 / STORED) as capture,
         ):
             eventually(lambda: any(frames.rglob("*.json")), 60)
             begin, of_capture, of_worker = time.monotonic(), Memory(capture.pid), Memory(worker.pid)
@@ -75,7 +75,8 @@ def test_capture_ten_times_faster_than_captioning(tmp_path: Path, full: bool, fi
                 of_worker.look()
                 time.sleep(seconds / 40)
             capture.terminate()
-            summary = json.loads(capture.communicate(timeout=60)[0].splitlines()[-1])
+            assert capture.wait(60) == 0
+            summary = json.loads((tmp_path / "capture").read_text().splitlines()[-1])
     finally:
         camera.close()
     names = [name for path in frames.rglob("*.jpg") if (name := parse_key(path.relative_to(frames).as_posix()))]
