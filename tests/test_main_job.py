@@ -117,7 +117,7 @@ def test_a_flood_of_copied_folders_is_captioned_once(tmp_path: Path, full: bool,
 
 def test_capture_into_a_mounted_bucket_and_sidecars_in_the_bucket(
     clip: Path,
-    mounted_bucket: MountedBucket,  # noqa: F811
+    mounted_bucket: MountedBucket,
 ) -> None:
     """The mission's own shape: an OpenCV capture into an S3 mount, a worker on the mount, sidecars in the bucket."""
     done = command.run("run", clip, "--every", "30", "--frames", mounted_bucket.path, cwd=mounted_bucket.path.parent)
@@ -137,7 +137,7 @@ def test_capture_into_a_mounted_bucket_and_sidecars_in_the_bucket(
 def test_frames_that_another_host_puts_into_the_bucket_are_found(
     clip: Path,
     tmp_path: Path,
-    mounted_bucket: MountedBucket,  # noqa: F811
+    mounted_bucket: MountedBucket,
 ) -> None:
     """No event tells of them; the worker's scans of the mount do."""
     command.run("capture", clip, "--every", "100", cwd=tmp_path)

@@ -50,10 +50,8 @@ def test_one_command_makes_a_whole_bundle(tmp_path: Path, monkeypatch: pytest.Mo
     assert bundle.card.training["before"]["before"]["settings"]["fine_tune"] == "none"
     card = (out / "README.md").read_text()
     assert bundle.hash in card
-    assert (
-        "the decoder by cross-entropy, then the decoder with the second half of the encoder by cross-entropy, then the decoder "
-        "by CIDEr-D reward" in card
-    )
+    tuned = "the decoder with the second half of the encoder by cross-entropy"
+    assert f"the decoder by cross-entropy, then {tuned}, then the decoder by CIDEr-D reward" in card
     (caption,) = load_captioner(CaptioningConfig(bundle=str(out), runtime="onnx")).caption(picture("red", "ball")[None])
     assert isinstance(caption, Caption)
     assert caption.uncertain is not None
