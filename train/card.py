@@ -11,8 +11,8 @@ from train.scores import Scores, table
 LIMITS = """It has seen a few thousand photos of people, dogs, sports and outdoor scenes, and knows only their words. What is
 not among them (most animals and vehicles, text, most indoor things, night and infrared pictures, views from above as a
 security camera has them) it describes as the nearest thing that it knows. It calls what lies "running" and a bright floor
-"snow" or "water". It counts badly, and sometimes says a thing twice ("in a boat on a boat"). On pictures unlike its photos `confidence` is low, but can still be too high. It must not decide
-anything about a person."""
+"snow" or "water". It counts badly, and sometimes says a thing twice ("in a boat on a boat"). On pictures unlike its photos
+`confidence` is low, but can still be too high. It must not decide anything about a person."""
 CONFIDENCE = "confidence on val"  # the entry of the scores that says how far confidences hold
 
 
