@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy.typing as npt
 
 from framecap.captioning.vocabulary import END, PAD, START, Vocabulary
 from framecap.errors import BundleError, ConfigError
+from train.files import parse_json
 from train.picture_file import PictureFile
 
 SPLITS = ("TRAIN", "VAL", "TEST")
@@ -128,13 +128,18 @@ class DataFolder:
         """The references, where prepare wrote them; a seed's folder has none."""
         if not (self.path / f"{name}_REFERENCES_{self.base}.json").is_file():
             return None
-        references: list[list[list[str]]] = self._json(f"{name}_REFERENCES")
-        if len(references) != photos:
+        found = self._json(f"{name}_REFERENCES")
+        if isinstance(found, list) and len(found) != photos:
             raise ConfigError(
-                f"{self.path}: {name}_REFERENCES_{self.base}.json has {len(references)} photos, {name}_IMAGES {photos}: the "
+                f"{self.path}: {name}_REFERENCES_{self.base}.json has {len(found)} photos, {name}_IMAGES {photos}: the "
                 "files are not of one run of prepare"
             )
-        return references
+        if not isinstance(found, list) or not all(map(_are_captions, found)):
+            raise ConfigError(
+                f"{self._file(f'{name}_REFERENCES', 'json')}: not captions, which are lists of words, for each photo: run "
+                "prepare again"
+            )
+        return found
 
     def _numbers(self, kind: str, dimensions: int) -> Numbers:
         try:
@@ -150,7 +155,7 @@ class DataFolder:
     def _json(self, kind: str) -> Any:
         path = self._file(kind, "json")
         try:
-            return json.loads(path.read_bytes())
+            return parse_json(path.read_bytes())
         except ValueError as error:
             raise ConfigError(f"{path}: not JSON ({error}): run prepare again") from None
 
@@ -159,6 +164,16 @@ class DataFolder:
         if not path.is_file():
             raise ConfigError(f"{path}: missing: copy it from where the data folder was made, or run prepare again")
         return path
+
+
+def _are_captions(captions: Any) -> bool:
+    """Whether it is what a photo has: captions of words, one at least."""
+    return (
+        isinstance(captions, list)
+        and any(captions)
+        and all(isinstance(words, list) for words in captions)
+        and all(isinstance(word, str) for words in captions for word in words)
+    )
 
 
 def _what_is_there(path: Path) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from framecap.errors import ConfigError
+from train.files import parse_json
 
 MAX_JSON_BYTES = 2 << 30
 SPLITS = {"train": "TRAIN", "restval": "TRAIN", "val": "VAL", "test": "TEST"}
@@ -29,7 +30,7 @@ def read_karpathy(dataset: Path, images: Path) -> list[Photo]:
     try:
         if dataset.stat().st_size > MAX_JSON_BYTES:
             raise ConfigError(f"{dataset}: larger than {MAX_JSON_BYTES >> 30} GB: not Karpathy's JSON")
-        document = json.loads(dataset.read_bytes())
+        document = parse_json(dataset.read_bytes())
         return [_photo(number, entry, images) for number, entry in enumerate(document["images"])]
     except OSError as error:
         raise ConfigError(f"{dataset}: cannot be read ({error.strerror}): name Karpathy's JSON with --karpathy") from None
@@ -43,16 +44,31 @@ def _photo(number: int, entry: dict[str, Any], images: Path) -> Photo:
     folder, name, split = entry.get("filepath", ""), entry["filename"], entry["split"]
     if not isinstance(folder, str) or not isinstance(name, str) or not _stays_below(Path(folder, name)):
         raise ValueError(f"file name {name!r} leaves the folder of images")
+    if not _may_be_a_name(f"{folder}{name}"):
+        raise ValueError(f"file name {name!a} holds characters that no file name can have")
     if split not in SPLITS:
         raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
     sentences: Sequence[dict[str, list[str]]] = entry["sentences"]
-    captions = tuple(tuple(sentence["tokens"]) for sentence in sentences)
-    if not captions or not all(isinstance(word, str) for words in captions for word in words):
-        raise ValueError(f"{name}: captions must be lists of words, one at least")
+    captions = tuple(filter(None, (_words(sentence["tokens"], name) for sentence in sentences)))
+    if not captions:
+        raise ValueError(f"{name}: it has no caption with words")
     identity = entry.get("cocoid", entry.get("imgid", number))
     if type(identity) is not int:
         raise ValueError(f"{name}: its cocoid or imgid {identity!r} is no whole number")
     return Photo(images / folder / name, identity, SPLITS[split], captions)
+
+
+def _words(tokens: Any, name: str) -> tuple[str, ...]:
+    if not isinstance(tokens, list) or not all(isinstance(word, str) for word in tokens):
+        raise ValueError(f"{name}: tokens must be a list of words")
+    return tuple(tokens)
+
+
+def _may_be_a_name(name: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
 
 
 def _stays_below(path: Path) -> bool:

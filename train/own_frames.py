@@ -37,10 +37,12 @@ def _split(place: int, count: int) -> str:
 
 
 def _captions(file: Path) -> tuple[tuple[str, ...], ...]:
-    if file.stat().st_size > MAX_CAPTION_BYTES:
-        raise ConfigError(f"{file}: larger than {MAX_CAPTION_BYTES} bytes: one caption a line is expected")
     try:
+        if file.stat().st_size > MAX_CAPTION_BYTES:
+            raise ConfigError(f"{file}: larger than {MAX_CAPTION_BYTES} bytes: one caption a line is expected")
         lines = file.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{file}: not UTF-8 text ({error.reason})") from None
     captions = tuple(filter(None, (tuple(_WORD.findall(line.lower())) for line in lines)))

@@ -60,7 +60,7 @@ class PictureFile:
             _OPEN.add(self)
         try:
             return self._read(self._file, photo)
-        except (OSError, DecodeError) as error:
+        except (OSError, RuntimeError, DecodeError) as error:  # h5py has both
             raise ConfigError(f"{self.path}: photo {photo} cannot be read ({error}): run prepare again") from None
 
     def close(self) -> None:
@@ -186,7 +186,7 @@ def _look_at(path: Path, file: h5py.File) -> PictureShape:
     """Raises ConfigError for an HDF5 file of other things."""
     try:
         shape = _shape(file)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
         raise _foreign(path, str(error)) from None
     if not (0 < shape.size <= MAX_SIDE and shape.captions_per_image > 0):
         raise _foreign(path, f"{shape.captions_per_image} captions a photo, {shape.size} pixels")
@@ -196,7 +196,10 @@ def _look_at(path: Path, file: h5py.File) -> PictureShape:
 def _shape(file: h5py.File) -> PictureShape:
     captions_per_image = int(file.attrs["captions_per_image"])
     if "jpegs" in file:
-        return PictureShape(len(file["ends"]), captions_per_image, int(file.attrs["size"]), "jpeg")
+        jpegs, ends = file["jpegs"], file["ends"]
+        if (jpegs.ndim, jpegs.dtype, ends.ndim, ends.dtype.kind) != (1, np.uint8, 1, "i"):
+            raise ValueError(f"jpegs has {jpegs.shape} {jpegs.dtype}, ends {ends.shape} {ends.dtype}")
+        return PictureShape(len(ends), captions_per_image, int(file.attrs["size"]), "jpeg")
     photos, planes, height, width = file["images"].shape
     if (planes, height, file["images"].dtype) != (3, width, np.uint8):
         raise ValueError(f"images has {file['images'].shape} {file['images'].dtype}")

@@ -40,13 +40,14 @@ from tqdm import tqdm
 from framecap.captioning.preprocess import Preprocessing, decode
 from framecap.captioning.vocabulary import END, PAD, START, UNKNOWN, Vocabulary
 from framecap.errors import ConfigError, DecodeError, OversizedFrame, StoreUnavailable
-from train.files import write_durably
+from train.files import make_folder, write_durably
 from train.karpathy import Photo, read_karpathy
 from train.picture_file import MAX_SIDE, PictureShape, Store
 from train.picture_writer import PictureWriter, in_order
 
 SPLITS = ("TRAIN", "VAL", "TEST")
 MAX_WORDS = 100  # longer captions are left out, as in the seed
+MAX_CAPTIONS = 1000  # kept for a photo
 MAX_PIXELS = 200_000_000
 MAX_BYTES = 256 << 20  # of a photo's file
 JPEG = (
@@ -76,8 +77,10 @@ class Recipe:
             raise ConfigError(f"data set {self.dataset!r}: its name stands in file names: letters, digits, dots and hyphens")
         if not 16 <= self.size <= MAX_SIDE:
             raise ConfigError(f"size {self.size}: the side of the pictures must be 16 to {MAX_SIDE} pixels")
-        if self.captions_per_image < 1 or self.minimum_word_frequency < 1:
-            raise ConfigError("captions per image and minimum word frequency must be 1 or more")
+        if not 1 <= self.captions_per_image <= MAX_CAPTIONS:
+            raise ConfigError(f"captions per image {self.captions_per_image}: must be 1 to {MAX_CAPTIONS}")
+        if self.minimum_word_frequency < 1:
+            raise ConfigError(f"minimum word frequency {self.minimum_word_frequency}: must be 1 or more")
 
     @property
     def base(self) -> str:
@@ -99,7 +102,7 @@ def prepare_photos(recipe: Recipe, photos: Sequence[Photo], out: Path) -> list[s
     counted = [photo for photo in photos if photo.split == "TRAIN" or recipe.vocabulary_splits == "all"]
     vocabulary = count_words(counted, recipe.minimum_word_frequency)
     _some_must_be_there(photos)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     with _alone(out):
         (out / f"WORDMAP_{recipe.base}.json").unlink(missing_ok=True)
         problems: list[str] = []
@@ -179,7 +182,7 @@ def _alone(folder: Path) -> Iterator[None]:
 def _some_must_be_there(photos: Sequence[Photo]) -> None:
     """Raises ConfigError when none of a hundred photos exists: the folder of images is the wrong one."""
     some = photos[:: max(1, len(photos) // 100)]
-    if not any(photo.path.exists() for photo in some):
+    if not any(os.path.exists(photo.path) for photo in some):  # noqa: PTH110 (Path.exists raises for too long names)
         raise ConfigError(
             f"{some[0].path}: not there, nor are {len(some) - 1} other photos that were looked for: name with --images the "
             "folder that holds the photos (for COCO: the one that holds train2014 and val2014)"
@@ -200,7 +203,7 @@ def _write_images(path: Path, photos: Sequence[Photo], recipe: Recipe) -> Pictur
         loaded = in_order(pool, partial(_load, recipe), photos[done:], 16 * cores)
         for picture in tqdm(loaded, path.name.split("_")[0], len(photos), initial=done, unit="photo"):
             if isinstance(picture, str):
-                writer.leave_out(picture)
+                writer.leave_out(_printable(picture))
             else:
                 writer.add(picture)
         writer.finish()
@@ -240,6 +243,11 @@ def _load(recipe: Recipe, photo: Photo) -> bytes | str:
     done, data = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), JPEG)
     assert done
     return data.tobytes()
+
+
+def _printable(text: str) -> str:
+    """The text in one line, which no file name can break, nor move the terminal's cursor."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def _write_left_out(path: Path, problems: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from framecap.captioning.caption import Caption
 from framecap.errors import ConfigError
 from train.dataset import Split
-from train.files import write_durably
+from train.files import parse_json, write_durably
 
 
 def write_results(path: Path, split: Split, captions: Sequence[Caption]) -> None:
@@ -37,7 +37,7 @@ def image_ids(split: Split) -> list[int]:
     """The photos' ids in their data set. Raises ConfigError where there are none."""
     path = split.images.with_name(split.images.name.replace("_IMAGES_", "_IDS_", 1)).with_suffix(".json")
     try:
-        numbers = json.loads(path.read_bytes())
+        numbers = parse_json(path.read_bytes())
     except FileNotFoundError:
         raise ConfigError(
             f"{path}: missing: this data folder has no image ids; make it again with `python -m train prepare`"

@@ -169,6 +169,17 @@ def test_another_hdf5_file_is_refused(copy: Path) -> None:
             file.attrs["captions_per_image"] = attribute
         with pytest.raises(ConfigError, match="not a data folder's pictures"):
             DataFolder(copy).split("VAL")
+    with h5py.File(path, "w") as file:
+        file["images"] = h5py.SoftLink("/images")
+        file.attrs["captions_per_image"] = 3
+    with pytest.raises(ConfigError, match="not a data folder's pictures"):
+        DataFolder(copy).split("VAL")
+    for ends in (np.full(6, np.nan), np.zeros((6, 2), np.int64), np.array([b"a"] * 6)):
+        with h5py.File(path, "w") as file:
+            file.attrs["captions_per_image"], file.attrs["size"] = 3, 48
+            file["jpegs"], file["ends"] = np.zeros(10, np.uint8), ends
+        with pytest.raises(ConfigError, match=r"not a data folder's pictures.*ends \(6"):
+            DataFolder(copy).split("VAL")
 
 
 def test_the_word_map_of_another_data_set_is_refused(copy: Path) -> None:
@@ -213,6 +224,13 @@ def test_references_of_another_run_are_refused(copy: Path) -> None:
         DataFolder(copy).split("VAL")
 
 
+@pytest.mark.parametrize("found", [None, 5, [], "a ball", ["a ball"], [[]], [[1, 2]], {"a": ["ball"]}])
+def test_references_that_are_no_words_are_refused(copy: Path, found: object) -> None:
+    (copy / f"VAL_REFERENCES_{BASE}.json").write_text(json.dumps([[["a", "ball"]]] * 5 + [found]))
+    with pytest.raises(ConfigError, match=r"VAL_REFERENCES_.*\.json: not captions, which are lists of words"):
+        DataFolder(copy).split("VAL")
+
+
 def test_a_missing_split_or_file_is_named(copy: Path) -> None:
     (copy / f"VAL_IMAGES_{BASE}.hdf5").unlink()
     with pytest.raises(ConfigError, match="the data set has no split 'val', only train, test"):
@@ -220,9 +238,10 @@ def test_a_missing_split_or_file_is_named(copy: Path) -> None:
     (copy / f"TEST_CAPLENS_{BASE}.json").unlink()
     with pytest.raises(ConfigError, match=r"TEST_CAPLENS_.*\.json: missing: copy it"):
         DataFolder(copy).split("TEST")
-    (copy / f"TRAIN_CAPTIONS_{BASE}.json").write_text("[[1, 2")
-    with pytest.raises(ConfigError, match="not JSON"):
-        DataFolder(copy).split("TRAIN")
+    for torn in ("[[1, 2", "[" * 100_000):
+        (copy / f"TRAIN_CAPTIONS_{BASE}.json").write_text(torn)
+        with pytest.raises(ConfigError, match="not JSON"):
+            DataFolder(copy).split("TRAIN")
 
 
 def test_a_wrong_folder_is_said_with_what_to_do(copy: Path, tmp_path: Path) -> None:

@@ -61,3 +61,7 @@ def test_what_cannot_be_used_is_said(tmp_path: Path) -> None:
         (tmp_path / "a.jpg.txt").write_bytes(text)
         with pytest.raises(ConfigError, match=said):
             read_own_frames(tmp_path)
+    (tmp_path / "a.jpg.txt").unlink()
+    (tmp_path / "a.jpg.txt").mkdir()
+    with pytest.raises(ConfigError, match=r"a\.jpg\.txt: cannot be read \(Is a directory\)"):
+        read_own_frames(tmp_path)

@@ -176,7 +176,12 @@ def test_a_split_without_one_whole_photo_is_an_error(tmp_path: Path) -> None:
         ('{"images": [{"filename": "a.jpg", "split": "tain", "sentences": []}]}', "'tain' is none of"),
         ('{"images": [{"filename": "../a.jpg", "split": "train", "sentences": []}]}', "leaves the folder"),
         ('{"images": [{"filename": "/etc/a.jpg", "split": "train", "sentences": []}]}', "leaves the folder"),
-        ('{"images": [{"filename": "a.jpg", "split": "train", "sentences": []}]}', "captions must be lists of words"),
+        ('{"images": [{"filename": "a\\u0000.jpg", "split": "train", "sentences": []}]}', "no file name can have"),
+        ('{"images": [{"filename": "a\\ud800.jpg", "split": "train", "sentences": []}]}', "no file name can have"),
+        ('{"images": [{"filename": "a.jpg", "split": "train", "sentences": []}]}', "no caption with words"),
+        ('{"images": [{"filename": "a.jpg", "split": "train", "sentences": [{"tokens": []}]}]}', "no caption with words"),
+        ('{"images": [{"filename": "a.jpg", "split": "train", "sentences": [{"tokens": "a dog"}]}]}', "a list of words"),
+        ("[" * 100_000, "nested too deeply"),
         ('{"images": []}', "the train split is empty"),
     ],
 )
@@ -187,13 +192,41 @@ def test_a_foreign_json_is_refused(tmp_path: Path, document: str, said: str) -> 
 
 
 def test_wrong_numbers_and_names_are_refused(source: tuple[Path, Path], tmp_path: Path) -> None:
-    for wrong in ({"dataset": "../x"}, {"dataset": "x", "size": 5}, {"dataset": "x", "captions_per_image": 0}):
-        with pytest.raises(ConfigError):
-            Recipe(**wrong)
+    for wrong in ({"size": 5}, {"captions_per_image": 0}, {"captions_per_image": 10**9}, {"minimum_word_frequency": 0}):
+        with pytest.raises(ConfigError, match="must be 1"):
+            Recipe(dataset="x", **wrong)
+    with pytest.raises(ConfigError, match="its name stands in file names"):
+        Recipe(dataset="../x")
     with pytest.raises(ConfigError, match="no word stands in the captions 1000 times"):
         prepare(Recipe(dataset="x", minimum_word_frequency=1000), *source, tmp_path / "data")
     with pytest.raises(ConfigError, match=r"cannot be read .* name Karpathy's JSON"):
         prepare(RECIPE, tmp_path / "none.json", tmp_path, tmp_path / "data")
+
+
+def test_a_place_where_no_folder_can_be_is_said(source: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/data")):
+        with pytest.raises(ConfigError, match=f"{out}: no folder can be made there"):
+            prepare(RECIPE, *source, out)
+
+
+def test_names_of_photos_that_are_left_out_stay_in_their_line(
+    source: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No name breaks the list, moves the terminal's cursor, or ends the run: too long ones and undecodable ones neither."""
+    document = json.loads(source[0].read_text())
+    names = ("a\nb\x1b[31m.jpg", "caf\udce9.jpg", "x" * 5000)
+    for entry, name in zip(document["images"], names, strict=False):
+        entry["filename"] = name
+    (tmp_path / "dataset.json").write_text(json.dumps(document))
+    arguments = ("--karpathy", tmp_path / "dataset.json", "--images", source[1], "--out", tmp_path / "data", "--size", "32")
+    assert main(["prepare", *map(str, arguments)]) == 0
+    said = capsys.readouterr().err
+    lines = (tmp_path / "data" / "LEFT_OUT_coco_5_cap_per_img_5_min_word_freq.txt").read_text().splitlines()
+    assert len(lines) == 3
+    assert f"left out: {source[1]}/a\\nb\\x1b[31m.jpg: No such file or directory\n" in said
+    assert f"{source[1]}/caf\\udce9.jpg: No such file or directory" in lines
+    assert "\x1b[31m" not in said
 
 
 def test_without_karpathy_the_command_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
