@@ -14,6 +14,7 @@ from tqdm import tqdm
 from framecap.captioning.model.encoder import Encoder
 from framecap.errors import ConfigError
 from train.dataset import Split
+from train.files import make_folder, one_at_a_time
 from train.precision import Amp, Precision, choose
 from train.prepare import whole_file
 
@@ -26,12 +27,14 @@ def cached_features(
     encoder: Encoder, split: Split, cache: Path, device: torch.device, amp: Amp = "fp32", batch: int = 32
 ) -> Features:
     """The features of every picture of the split and of its mirror image, from the cache where it has them."""
-    cache.mkdir(parents=True, exist_ok=True)
+    make_folder(cache)
     precision = choose(amp, device)
     digests = f"{_encoder_digest(encoder, precision)}_{_pictures_digest(split)}"
     path = cache / f"{split.images.stem}_{encoder.name}_{digests}.npy"
     if not path.exists():
-        _encode(encoder.to(device).eval(), split, path, device, precision, batch)
+        with one_at_a_time(cache):  # another run may be making them
+            if not path.exists():
+                _encode(encoder.to(device).eval(), split, path, device, precision, batch)
     try:
         features: Features = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:

@@ -25,7 +25,7 @@ from train.log import CURVE_EVERY, LINE_EVERY, Clock, Log, Meter
 from train.material import Epoch, Material, steps_of
 from train.model import Model
 from train.precision import Groups, Precision, choose
-from train.run import BEST, Run, record_of
+from train.run import BEST, Run, folder_of_its_own, record_of
 from train.stages import trained_stages
 
 RISE_FROM = 0.1  # of the highest learning rate, where the warm-up begins
@@ -43,8 +43,9 @@ def fit(
 ) -> Model:
     """Cross-entropy training into the folder `out`; `judge_first` where the model has been trained already."""
     lesson = CrossEntropy(model, config, from_pictures=material.train.features is None)
-    run = Run(out, record_of("fit", config, material, model, here), model, here, resume)
-    return teach(lesson, material, config, run, judge_first=judge_first)
+    with folder_of_its_own(out, here):
+        run = Run(out, record_of("fit", config, material, model, here), model, here, resume)
+        return teach(lesson, material, config, run, judge_first=judge_first)
 
 
 def teach(lesson: CrossEntropy, material: Material, config: TrainConfig, run: Run, *, judge_first: bool) -> Model:

@@ -27,7 +27,7 @@ from train.fit import teach
 from train.lessons import CrossEntropy, Outcome
 from train.material import Batch, Material
 from train.model import Model
-from train.run import Run, record_of
+from train.run import Run, folder_of_its_own, record_of
 
 
 def reinforce(
@@ -45,8 +45,9 @@ def reinforce(
     )
     reward = CiderD([[[*words, END] for words in captions] for captions in material.train.split.references])
     lesson = SelfCritical(model, settings, material.train.features is None, reward, here)
-    run = Run(out, record_of("reinforce", settings, material, model, here), model, here, resume)
-    return teach(lesson, material, settings, run, judge_first=True)
+    with folder_of_its_own(out, here):
+        run = Run(out, record_of("reinforce", settings, material, model, here), model, here, resume)
+        return teach(lesson, material, settings, run, judge_first=True)
 
 
 class Sampled(NamedTuple):

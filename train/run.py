@@ -18,7 +18,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 import framecap
@@ -33,7 +35,7 @@ from framecap.config import TrainConfig
 from framecap.errors import ConfigError
 from train.distributed import Processes
 from train.features import digest
-from train.files import write_durably
+from train.files import claimed, make_folder, parse_json, write_durably
 from train.log import Log, Silence
 from train.material import Material
 from train.model import Model, load_model, save_model
@@ -41,6 +43,14 @@ from train.precision import Precision
 
 RESUME, BEST = "resume.pt", "best.safetensors"
 _MAY_CHANGE = ("workers", "checkpoint_seconds")  # settings that change no number
+
+
+@contextmanager
+def folder_of_its_own(folder: Path, here: Processes) -> Iterator[None]:
+    """The folder is made, and no other run is in it until the end. Raises ConfigError where that cannot be."""
+    make_folder(folder)
+    with claimed(folder) if here.first else nullcontext():
+        yield
 
 
 @dataclass
@@ -78,12 +88,13 @@ class Run:
         """Raises ConfigError when the folder holds a run that would be overwritten or was made with other settings."""
         self.folder, self.here, self.record = folder, here, record
         self.model = model
-        folder.mkdir(parents=True, exist_ok=True)
         self._saved = time.monotonic()
-        self._state = self._read() if resume else None
+        self._state: dict[str, Any] | None = None
+        self.progress = Progress()
+        if before := self._read() if resume else None:
+            self._state, self.progress = before
         if not resume and any((folder / name).exists() for name in (RESUME, BEST)):
             raise ConfigError(f"{folder}: holds a run already: go on with it (--resume), or name another folder")
-        self.progress = Progress(**json.loads(self._state["progress"])) if self._state else Progress()
         if self._state is None and here.first:
             write_durably(folder / "run.json", json.dumps(record, indent=1).encode())
 
@@ -96,9 +107,12 @@ class Run:
     def restore(self, lesson: nn.Module, optimizer: torch.optim.Optimizer, precision: Precision) -> None:
         """Put back what was saved, where something was."""
         if self._state is not None:
-            lesson.load_state_dict(self._state["lesson"])
-            optimizer.load_state_dict(self._state["optimizer"])
-            precision.restore(self._state["precision"])
+            try:
+                lesson.load_state_dict(self._state["lesson"])
+                optimizer.load_state_dict(self._state["optimizer"])
+                precision.restore(self._state["precision"])
+            except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+                raise _not_whole(self.folder / RESUME, error) from None
             self._state = None
 
     def due(self, seconds: float) -> bool:
@@ -154,20 +168,20 @@ class Run:
         self.here.wait()
         return load_model(self.folder / BEST)
 
-    def _read(self) -> dict[str, Any] | None:
+    def _read(self) -> tuple[dict[str, Any], Progress] | None:
         """The last moment that was saved; None where the run was interrupted before the first."""
         path = self.folder / RESUME
         if not path.exists():
             return None
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-            before = json.loads(state["record"])
-        except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
-            raise ConfigError(f"{path}: not a whole checkpoint of a run ({error}): start the run anew elsewhere") from None
-        wrong = _differences(before, self.record)
+            wrong = _differences(parse_json(state["record"]), self.record)
+            progress = TypeAdapter(Progress).validate_json(state["progress"])
+        except (OSError, RuntimeError, EOFError, LookupError, TypeError, ValueError, pickle.UnpicklingError) as error:
+            raise _not_whole(path, error) from None
         if wrong:
             raise ConfigError(f"{self.folder}: cannot be resumed with other settings: {'; '.join(wrong)}")
-        return state
+        return state, progress
 
 
 def record_of(command: str, config: TrainConfig, material: Material, model: Model, here: Processes) -> dict[str, Any]:
@@ -211,6 +225,13 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
     if not wrong and before["weights at the start"] != now["weights at the start"]:
         wrong.append("it began with other weights (another --from, or other pretrained ones)")
     return wrong
+
+
+def _not_whole(path: Path, error: Exception) -> ConfigError:
+    why = str(error).partition("\n")[0] or type(error).__name__
+    if isinstance(error, pickle.UnpicklingError):
+        why = "it holds other things than numbers"  # torch's own words tell how to run what is in it
+    return ConfigError(f"{path}: not a whole checkpoint of a run ({why}): start the run anew elsewhere")
 
 
 def _commit() -> str | None:

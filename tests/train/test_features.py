@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from framecap.errors import ConfigError
 from tests.train.made_up import ENCODER, SIZE, make_folder
 from train.dataset import DataFolder
 from train.features import cached_features
+from train.files import one_at_a_time
 
 CPU = torch.device("cpu")
 
@@ -39,6 +42,25 @@ def test_they_are_made_once(folder: DataFolder, tmp_path: Path, monkeypatch: pyt
     first = cached_features(encoder(), split, tmp_path, CPU)
     monkeypatch.setattr(Encoder, "forward", None)
     np.testing.assert_array_equal(cached_features(encoder(), split, tmp_path, CPU), first)
+
+
+def test_two_runs_do_not_make_them_at_the_same_time(
+    folder: DataFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one waits for the first one's, and takes those."""
+    split = folder.split("VAL")
+    cache = tmp_path / "second"
+    expected = cached_features(encoder(), split, tmp_path / "first", CPU)
+    (made,) = (tmp_path / "first").glob("*.npy")
+    cache.mkdir()
+    monkeypatch.setattr("train.features._encode", None)
+    with ThreadPoolExecutor(1) as pool:
+        with one_at_a_time(cache):
+            second = pool.submit(cached_features, encoder(), split, cache, CPU)
+            with pytest.raises(TimeoutError):
+                second.result(timeout=0.5)
+            shutil.copy(made, cache)
+        np.testing.assert_array_equal(second.result(), expected)
 
 
 def test_other_weights_another_grid_or_other_pictures_have_their_own(folder: DataFolder, tmp_path: Path) -> None:

@@ -148,12 +148,49 @@ def test_a_run_is_not_overwritten_and_not_mixed_with_another(folder: DataFolder,
     fit(changed, material, plain_model(CONFIG, folder), tmp_path, HERE, resume=True)
 
 
+def test_two_runs_in_one_folder_do_not_mix(folder: DataFolder, material: Material, tmp_path: Path) -> None:
+    claiming = (
+        "import sys, pathlib, train.files as f\nwith f.claimed(pathlib.Path(sys.argv[1])): print(1, flush=True); input()"
+    )
+    command = [sys.executable, "-c", claiming, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"1\n"
+        for resume in (False, True):
+            with pytest.raises(ConfigError, match="another process is at work there"):
+                fit(CONFIG, material, plain_model(CONFIG, folder), tmp_path, HERE, resume=resume)
+        other.communicate(b"\n")
+    assert not (tmp_path / "run.json").exists()
+
+
 def test_a_damaged_checkpoint_is_named(folder: DataFolder, material: Material, tmp_path: Path) -> None:
     fit(CONFIG, material, plain_model(CONFIG, folder), tmp_path, HERE)
     path = tmp_path / "resume.pt"
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ConfigError, match=r"resume\.pt: not a whole checkpoint of a run"):
         fit(CONFIG, material, plain_model(CONFIG, folder), tmp_path, HERE, resume=True)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"progress": '{"history": 1}'},
+        {"progress": '{"epoch": "a"}'},
+        {"record": "[]"},
+        {"record": "[" * 100_000},
+        {"lesson": {}},
+        {"optimizer": {}},
+        {"optimizer": 5},
+    ],
+)
+def test_what_is_no_state_of_a_run_is_refused(
+    folder: DataFolder, material: Material, tmp_path: Path, changed: dict[str, object]
+) -> None:
+    fit(CONFIG.model_copy(update={"epochs": 1}), material, plain_model(CONFIG, folder), tmp_path, HERE)
+    state = torch.load(tmp_path / "resume.pt", weights_only=True)
+    torch.save({**state, **changed}, tmp_path / "resume.pt")
+    with pytest.raises(ConfigError, match=r"resume\.pt: not a whole checkpoint of a run \(.+\): start the run anew"):
+        fit(CONFIG.model_copy(update={"epochs": 1}), material, plain_model(CONFIG, folder), tmp_path, HERE, resume=True)
 
 
 class _Opens:
@@ -170,6 +207,6 @@ class _Opens:
 def test_a_checkpoint_that_runs_code_is_refused(folder: DataFolder, material: Material, tmp_path: Path) -> None:
     fit(CONFIG, material, plain_model(CONFIG, folder), tmp_path / "run", HERE)
     torch.save({"record": _Opens(tmp_path / "sentinel")}, tmp_path / "run" / "resume.pt")
-    with pytest.raises(ConfigError, match="not a whole checkpoint of a run"):
+    with pytest.raises(ConfigError, match=r"not a whole checkpoint of a run \(it holds other things than numbers\)"):
         fit(CONFIG, material, plain_model(CONFIG, folder), tmp_path / "run", HERE, resume=True)
     assert not (tmp_path / "sentinel").exists()
