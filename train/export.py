@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -9,8 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from framecap.captioning.bundle import (
     FORMAT,
+    NAME,
     PARTS,
     VOCABULARY,
     Bundle,
@@ -24,8 +28,12 @@ from framecap.captioning.bundle import (
 from framecap.captioning.model.decoder import AttentionDecoder
 from framecap.captioning.model.encoder import Encoder
 from framecap.captioning.vocabulary import Vocabulary
-from framecap.errors import ConfigError
+from framecap.errors import ConfigError, StoreUnavailable
+from train.files import make_folder, write_durably
 from train.graphs import write_graphs
+
+CARD = "bundle.json"
+FILES = {CARD, *PARTS, "README.md"}  # of a bundle; a folder that holds others, too, is not replaced
 
 
 def export(
@@ -40,9 +48,30 @@ def export(
 
     `about` has the card's `training`, `scores` and `licences`. Raises ConfigError when `out` is a folder of other things.
     """
-    if out.exists() and not (out / "bundle.json").is_file() and any(out.iterdir()):
+    if not re.fullmatch(NAME, name):
+        raise ConfigError(
+            f"name {name!r}: a bundle's name has at most 64 letters (a to z), digits, dots, hyphens and underscores, a "
+            "letter or digit first: give it another one with --name"
+        )
+    out = out.absolute()
+    make_folder(out.parent)
+    if out.exists() and (not out.is_dir() or {file.name for file in out.iterdir()} - FILES):
         raise ConfigError(f"{out}: holds other things than a bundle: name another folder")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _replace(out, name, encoder, decoder, vocabulary, about)
+    except (OSError, SafetensorError) as error:
+        raise StoreUnavailable(f"{out}: cannot be written ({error}): make room or name another folder") from None
+    return open_bundle(str(out))
+
+
+def _replace(
+    out: Path,
+    name: str,
+    encoder: Encoder,
+    decoder: AttentionDecoder,
+    vocabulary: Vocabulary,
+    about: Mapping[str, Mapping[str, Any]],
+) -> None:
     unfinished = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     unfinished.chmod(0o755)
     try:
@@ -56,12 +85,11 @@ def export(
         unfinished.rename(out)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    return open_bundle(str(out))
 
 
 def write_card(folder: Path, card: BundleCard) -> None:
-    """Write bundle.json."""
-    (folder / "bundle.json").write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    """Write bundle.json, whole or not at all."""
+    write_durably(folder / CARD, card.model_dump_json(indent=1).encode() + b"\n")
 
 
 def _card(

@@ -25,6 +25,7 @@ FORMAT = 1
 WEIGHTS, VOCABULARY, ENCODER, DECODER = "model.safetensors", "vocabulary.json", "encoder.onnx", "decoder.onnx"
 PARTS = (VOCABULARY, WEIGHTS, ENCODER, DECODER)
 MAX_JSON_BYTES = 64 << 20
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"  # of a bundle
 _SMALLEST = 1e-30  # a confidence of 0 has no logarithm
 _STEEPEST = 500.0  # exp of more overflows
 IN_THE_BOX = Path(__file__).parent.parent / "bundles"
@@ -87,7 +88,7 @@ class BundleCard(_Part):
     """bundle.json."""
 
     format: Literal[1]
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    name: Annotated[str, Field(pattern=NAME)]
     encoder: EncoderCard
     decoder: DecoderCard
     preprocessing: PreprocessingCard

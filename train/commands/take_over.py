@@ -7,7 +7,8 @@ from pathlib import Path
 
 from framecap.config import Config
 
-EXAMPLE = "BEST_checkpoint_coco_5_cap_per_img_5_min_word_freq.pth.tar --wordmap WORDMAP_coco_... .json --out my_bundle"
+EXAMPLE = """BEST_checkpoint_coco_5_cap_per_img_5_min_word_freq.pth.tar \\
+    --wordmap WORDMAP_coco_5_cap_per_img_5_min_word_freq.json --out my_bundle"""
 TEXT = """A checkpoint of a-PyTorch-Tutorial-to-Image-Captioning, or of what was built on it, → a bundle.
 
 Such a file is a pickle, which can run anything when it is loaded. It is not loaded here: its weights are read with a
@@ -31,6 +32,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, _: Config) -> None:
     from train.take_over import take_over
 
-    name = options.name or options.out.name
+    name = options.name or options.out.absolute().name
     bundle = take_over(options.checkpoint, options.wordmap, options.out, name, options.bgr)
     print(f"{options.out}: bundle {bundle.card.name} {bundle.hash}, encoder {bundle.card.encoder.name}")
