@@ -210,8 +210,10 @@ class ReinforceConfig(_Section):
     """python -m train reinforce; what is not here is taken from the train section."""
 
     epochs: int = Field(5, ge=1)
-    learning_rate: float = Field(5e-5, gt=0, description="the highest, of the decoder")
-    encoder_learning_rate: float = Field(1e-6, gt=0, description="the highest, of the encoder where train.fine_tune is on")
+    learning_rate: float = Field(5e-5, gt=0, le=1000, description="the highest, of the decoder")
+    encoder_learning_rate: float = Field(
+        1e-6, gt=0, le=1000, description="the highest, of the encoder where train.fine_tune is on"
+    )
     samples: int = Field(5, ge=1, le=100, description="sentences sampled for a photo")
     baseline: Literal["greedy", "mean"] = Field(
         "mean", description="a sample is compared with the greedy sentence, or with the mean of the other samples"
@@ -232,10 +234,12 @@ class TrainConfig(_Section):
     encoder: str = Field("efficientnet_lite0", description="efficientnet_lite0..2, or a torchvision or timm model's name")
     size: int = Field(224, ge=32, le=1024, description="side of the pictures in pixels")
     grid: int | None = Field(None, ge=1, le=64, description="the decoder looks at grid x grid places; null: as they come")
-    embedding: int = Field(384, ge=1, description="width of a word's vector")
-    hidden: int = Field(512, ge=1, description="width of the LSTM")
-    attention: int = Field(512, ge=1, description="width of the attention's inner layer")
-    memory: int | None = Field(512, ge=1, description="features are projected to this width once a frame; null: as they are")
+    embedding: int = Field(384, ge=1, le=16_384, description="width of a word's vector")
+    hidden: int = Field(512, ge=1, le=16_384, description="width of the LSTM")
+    attention: int = Field(512, ge=1, le=16_384, description="width of the attention's inner layer")
+    memory: int | None = Field(
+        512, ge=1, le=16_384, description="features are projected to this width once a frame; null: as they are"
+    )
     dropout: float = Field(0.5, ge=0, lt=1)
     fine_tune: Literal["none", "last", "all"] = Field(
         "none", description="which of the encoder's stages are trained; last: the second half of them"
@@ -256,8 +260,10 @@ class TrainConfig(_Section):
     average: int = Field(1, ge=1, le=100, description="the weights of so many best epochs are averaged at the end; 1: no")
     schedule: Literal["cosine", "constant"] = Field("cosine", description="of the learning rates, after the warm-up")
     warm_up: float = Field(0.05, ge=0, lt=1, description="part of the run in which the learning rates rise")
-    learning_rate: float = Field(1e-3, gt=0, description="the highest, of the decoder")
-    encoder_learning_rate: float = Field(1e-4, gt=0, description="the highest, of the encoder where fine_tune is on")
+    learning_rate: float = Field(1e-3, gt=0, le=1000, description="the highest, of the decoder")
+    encoder_learning_rate: float = Field(
+        1e-4, gt=0, le=1000, description="the highest, of the encoder where fine_tune is on"
+    )
     weight_decay: float = Field(0.01, ge=0)
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     scheduled_sampling: float = Field(
@@ -266,7 +272,7 @@ class TrainConfig(_Section):
     attention_penalty: float = Field(1.0, ge=0, description="weight of the doubly stochastic attention's term")
     clip_norm: float = Field(5.0, gt=0)
     checkpoint_seconds: Seconds = Field(60.0, description="between two saves of what --resume needs; 0: at every step")
-    seed: int = Field(1, ge=0)
+    seed: int = Field(1, ge=0, le=2**63 - 1)
     reinforce: ReinforceConfig = ReinforceConfig()
 
 

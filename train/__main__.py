@@ -29,6 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         package = str(error.name).partition(".")[0]
         print(f"error: the package {package} is not installed: pip install 'framecap[train]'", file=sys.stderr)
         return MissingError.exit_code
+    except OSError as error:  # a disk that is full or read-only, in the middle of something
+        print(f"error: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        return FramecapError.exit_code
     except KeyboardInterrupt:
         return 130
     return 0

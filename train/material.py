@@ -87,8 +87,8 @@ def gather(
     train = _photos(folder, "TRAIN", encoder, cache, config, here)
     if not held_out:
         return Material(train, _photos(folder, "VAL", encoder, cache, config, here), folder.vocabulary)
-    if held_out >= len(train):
-        raise ConfigError(f"--held-out {held_out}: the split TRAIN has only {len(train)} photos")
+    if not 0 < held_out < len(train):
+        raise ConfigError(f"--held-out {held_out}: the split TRAIN has {len(train)} photos")
     own = len(train) - held_out
     return Material(_part(train, slice(0, own)), _part(train, slice(own, None)), folder.vocabulary, held_out)
 

@@ -10,13 +10,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import BaseModel, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from framecap.captioning.bundle import DecoderCard, Width
 from framecap.captioning.model.decoder import AttentionDecoder, DecoderShape
 from framecap.captioning.model.encoder import Encoder
 from framecap.captioning.vocabulary import Vocabulary
@@ -105,24 +107,48 @@ def checkpoint_path(name: Path) -> Path:
     raise ConfigError(f"{name}: no checkpoint there: name a run's, such as runs/x/best (made by `python -m train fit`)")
 
 
+class _Architecture(DecoderCard):
+    """`Model.architecture`."""
+
+    kind: Literal["attention_lstm"] = "attention_lstm"
+    encoder: str
+    size: Annotated[int, Field(ge=16, le=4096)]
+    grid: Width | None
+
+    def parts(self, dropout: float) -> tuple[Encoder, AttentionDecoder]:
+        shape = self.model_dump(exclude={"kind", "encoder", "size", "grid"})
+        return Encoder(self.encoder, self.size, self.grid), AttentionDecoder(DecoderShape(**shape), dropout)
+
+
+class _Header(BaseModel):
+    """What a checkpoint says of itself."""
+
+    format: Literal[1]
+    architecture: _Architecture
+    words: tuple[str, ...]
+    about: dict[str, Any] = {}
+
+
 def load_model(path: Path, dropout: float = 0.0) -> Model:
     """Read a checkpoint that `save_model` wrote. Raises ConfigError, saying what is wrong with it."""
     try:
         with safe_open(path, "pt") as file:
-            header = json.loads((file.metadata() or {}).get(_HEADER, "null"))
+            text = (file.metadata() or {}).get(_HEADER)
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
-    except (OSError, SafetensorError, ValueError) as error:
+    except (OSError, SafetensorError) as error:
         raise ConfigError(f"{path}: not a whole checkpoint ({error}): it is no safetensors file, or was cut short") from None
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
+    if text is None:
         raise ConfigError(f"{path}: not a checkpoint of `python -m train fit` (other programs' are read by `train import`)")
     try:
-        architecture = dict(header["architecture"])
-        vocabulary = Vocabulary(tuple(header["words"]))
-        encoder = Encoder(architecture.pop("encoder"), architecture.pop("size"), architecture.pop("grid"))
-        decoder = AttentionDecoder(DecoderShape(**architecture), dropout)
-    except (KeyError, TypeError, ValueError, FramecapError) as error:
+        header = _Header.model_validate_json(text)
+        model = Model(*header.architecture.parts(dropout), Vocabulary(header.words), header.about)
+        model.training(), model.held_out
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        why = f"{'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}"
+        raise ConfigError(f"{path}: its header describes no model that this version knows: {why}") from None
+    except (AttributeError, TypeError, ValueError, RuntimeError, FramecapError) as error:
         raise ConfigError(f"{path}: its header describes no model that this version knows: {error}") from None
-    model = Model(encoder, decoder, vocabulary, header.get("about", {}))
     _load(model, weights, path)
     return model
 

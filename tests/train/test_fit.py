@@ -247,9 +247,17 @@ def test_wrong_use_is_one_line(folder: DataFolder, tmp_path: Path, capsys: pytes
     data = ("--data", folder.path, "--random-encoder", *FLAGS)
     assert "train.dropout" in said(*data, "--dropout", "much")
     assert "train.epochs" in said(*data, "--epochs", 0)
-    assert "the split TRAIN has only 36 photos" in said(*data, "--held-out", 36)
+    for photos in (36, -3):
+        assert f"--held-out {photos}: the split TRAIN has 36 photos" in said(*data, "--held-out", photos)
+    assert "train.seed" in said(*data, "--seed", 10**30)
+    assert "train.hidden" in said(*data, "--hidden", 10**12)
+    assert "train.learning_rate" in said(*data, "--learning-rate", 1e300)
     assert "its pictures are 64 pixels wide, the encoder takes 96" in said(*data, "--size", 96)
     assert "neither torchvision nor timm knows it" in said(*data, "--encoder", "resnext1001")
+    assert "no map of rows and columns" in said(*data, "--encoder", "test_vit")
+    assert "takes no pictures of 32 pixels" in said(*data, "--encoder", "alexnet", "--size", 32)
+    (tmp_path / "file").touch()
+    assert "file: no folder can be made there" in said(*data, "--out", tmp_path / "file")
     assert "no checkpoint there: name a run's" in said(*data, "--from", tmp_path / "nothing")
 
 

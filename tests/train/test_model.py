@@ -80,6 +80,16 @@ def test_what_is_no_checkpoint_is_refused(model: Model, tmp_path: Path) -> None:
     header["architecture"] = {**model.architecture(), "encoder": "resnet1001"}
     save_file(weights, path, {"framecap": json.dumps(header)})
     refused("describes no model that this version knows")
+    for key, wrong in (("words", 10**12), ("words", -1), ("size", 10**6), ("size", "a"), ("grid", -1), ("hidden", 1.5)):
+        header["architecture"] = {**model.architecture(), key: wrong}
+        save_file(weights, path, {"framecap": json.dumps(header)})
+        refused(f"describes no model that this version knows: architecture.{key}")
+    header["architecture"] = model.architecture()
+    for about in ([1], {"run": 5}, {"run": {"data": {"held_out": "x"}}}):
+        save_file(weights, path, {"framecap": json.dumps({**header, "about": about})})
+        refused("describes no model that this version knows")
+    save_file(weights, path, {"framecap": "[" * 100_000})
+    refused("describes no model that this version knows")
     header["architecture"], header["words"] = model.architecture(), model.vocabulary.words[1:]
     save_file(weights, path, {"framecap": json.dumps(header)})
     refused("the special tokens <pad> are missing")

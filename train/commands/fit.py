@@ -37,11 +37,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, _: Config) -> None:
     from train.dataset import DataFolder
     from train.distributed import processes
+    from train.files import make_folder
     from train.fit import fit
     from train.material import gather
 
     config = with_settings(options).train
     folder = DataFolder(options.data)
+    make_folder(options.out)  # what is wrong with it is said before the work
     with processes() as here:
         model = here.in_turn(lambda: _model(options, config, folder.vocabulary))
         material = gather(folder, model.encoder, options.held_out, folder.path / "features", config, here)

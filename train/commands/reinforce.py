@@ -33,6 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, _: Config) -> None:
     from train.dataset import DataFolder
     from train.distributed import processes
+    from train.files import make_folder
     from train.material import gather
     from train.model import check_vocabulary, checkpoint_path, load_model
     from train.reinforce import reinforce
@@ -44,6 +45,7 @@ def run(options: argparse.Namespace, _: Config) -> None:
     check_vocabulary(model, folder.vocabulary, path)
     held_out = model.held_out if options.held_out is None else options.held_out
     out = options.out or path.parent.with_name(f"{path.parent.name}-reinforced")
+    make_folder(out)  # what is wrong with it is said before the work
     with processes() as here:
         material = gather(folder, model.encoder, held_out, folder.path / "features", config, here)
         reinforce(config, material, model, out, here, resume=options.resume)

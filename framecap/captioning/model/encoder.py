@@ -32,12 +32,21 @@ class Encoder(nn.Module):
         self.backbone, mean, std = _backbone(name, pretrained)
         self.register_buffer("mean", torch.tensor(mean), persistent=False)
         self.register_buffer("scale", 1 / torch.tensor(std), persistent=False)
-        with torch.no_grad():
-            shape = self.eval().backbone(torch.zeros(1, 3, size, size)).shape
-        self.width, rows, columns = shape[1:]
+        self.width, rows, columns = self._seen()
         self.grid = (grid, grid) if grid else (rows, columns)
         self.register_buffer("pool_rows", _pooling(rows, grid) if grid else None, persistent=False)
         self.register_buffer("pool_columns", _pooling(columns, grid) if grid else None, persistent=False)
+
+    @torch.no_grad()
+    def _seen(self) -> tuple[int, int, int]:
+        """Width, rows and columns of the backbone's map. Raises ConfigError for pictures or maps that do not fit."""
+        try:
+            shape = self.eval().backbone(torch.zeros(1, 3, self.size, self.size)).shape
+        except (AssertionError, RuntimeError, ValueError) as error:
+            raise ConfigError(f"encoder {self.name!r}: takes no pictures of {self.size} pixels ({error})") from None
+        if len(shape) != 4:
+            raise ConfigError(f"encoder {self.name!r}: has no map of rows and columns to look at; take a convolutional one")
+        return shape[1], shape[2], shape[3]
 
     def normalise(self, mean: Sequence[float], std: Sequence[float]) -> None:
         """Take other statistics (of pixel values 0 to 255, RGB) than the backbone's usual ones."""
