@@ -66,7 +66,10 @@ def calibration_of(captions: Sequence[Caption], split: Split) -> CalibrationCard
     fitting = fits(split, [caption.words for caption in captions], target)
     if fitting.all() or not fitting.any():
         raise ConfigError(
-            f"{'all' if fitting.all() else 'none'} of the captions fit: this split tells nothing of confidence"
+            "all of the captions fit: these photos tell nothing of confidence: take more"
+            if fitting.all()
+            else "none of the captions fit: these photos tell nothing of confidence: train the model longer first, or take "
+            "photos of the kind that it has learned from"
         )
     slope, intercept = _logistic(np.log([max(caption.confidence, 1e-30) for caption in captions]), fitting)
     if slope <= 0:
@@ -99,6 +102,8 @@ def _of_people(split: Split) -> list[float]:
     found: list[float] = []
     for number in range(max(map(len, split.references))):
         photos = [references for references in split.references if number < len(references) > 1]
+        if not photos:
+            continue
         others = CiderD([references[:number] + references[number + 1 :] for references in photos])
         found += [_PUBLISHED * others.score(photo, [references[number]])[0] for photo, references in enumerate(photos)]
     if not found:

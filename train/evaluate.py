@@ -35,11 +35,17 @@ def evaluate(bundle: Bundle, split: Split, config: CaptioningConfig) -> Evaluati
 
 
 def caption_split(bundle: Bundle, split: Split, config: CaptioningConfig) -> tuple[list[Caption], float]:
-    """A caption for every photo, and how many photos a second that was. Raises ConfigError without raw references."""
+    """A caption for every photo, and how many photos a second that was. Raises ConfigError for data that do not fit."""
     if not split.raw:
         raise ConfigError(
             f"{split.images.parent}: no REFERENCES file: its captions are encoded, rare words lost, and scores against them "
             "would not be comparable: make the folder again with `python -m train prepare`"
+        )
+    side, wanted = split.file.shape.size, bundle.card.preprocessing.size
+    if side != wanted:
+        raise ConfigError(
+            f"{split.images}: its pictures are {side} pixels wide, the bundle {bundle.card.name} takes {wanted}: make a "
+            f"data folder for it with `python -m train prepare --size {wanted}`"
         )
     captioner = BundleCaptioner(bundle, load_runtime(bundle, config), config)
     captions: list[Caption] = []

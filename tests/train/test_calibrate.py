@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,13 @@ def test_what_tells_nothing_is_refused(photos: int, change: object, said: str) -
     split, captions = made_up(photos, seed=2)
     with pytest.raises(ConfigError, match=said):
         calibration_of(change(captions), split)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("captions_each", [0, 1])
+def test_photos_with_one_caption_tell_nothing_of_people(captions_each: int) -> None:
+    split, captions = made_up(64, seed=2)
+    with pytest.raises(ConfigError, match="no photo has two captions"):
+        calibration_of(captions, replace(split, references=[each[:captions_each] for each in split.references]))
 
 
 @pytest.mark.parametrize("confidence", [0.0, 1e-300, 1.0])

@@ -59,6 +59,16 @@ def command(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int
     return code, said.out, said.err
 
 
+def test_pictures_of_another_size_are_said(tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prepare(
+        Recipe(dataset="tiny", size=32, minimum_word_frequency=3), *make_data_set(tmp_path / "source"), tmp_path / "data"
+    )
+    code, _, error = command(capsys, "--bundle", tiny_bundle, "--data", tmp_path / "data")
+    assert code == 2
+    assert "its pictures are 32 pixels wide" in error
+    assert "takes 64: make a data folder for it with `python -m train prepare --size 64`" in error
+
+
 def test_the_captions_are_the_workers_and_the_scores_are_of_them(tiny_bundle: Path, data: Path) -> None:
     bundle, split = open_bundle(str(tiny_bundle)), DataFolder(data).split("VAL")
     found = evaluate(bundle, split, CONFIG)
