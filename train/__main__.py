@@ -30,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: the package {package} is not installed: pip install 'framecap[train]'", file=sys.stderr)
         return MissingError.exit_code
     except OSError as error:  # a disk that is full or read-only, in the middle of something
-        print(f"error: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"error: {place}{error.strerror or error}", file=sys.stderr)
         return FramecapError.exit_code
     except KeyboardInterrupt:
         return 130

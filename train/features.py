@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import nn
 from tqdm import tqdm
 
 from framecap.captioning.model.encoder import Encoder
-from framecap.errors import ConfigError
+from framecap.errors import ConfigError, StoreUnavailable
 from train.dataset import Split
 from train.files import make_folder, one_at_a_time
 from train.precision import Amp, Precision, choose
@@ -27,7 +28,7 @@ def cached_features(
     encoder: Encoder, split: Split, cache: Path, device: torch.device, amp: Amp = "fp32", batch: int = 32
 ) -> Features:
     """The features of every picture of the split and of its mirror image, from the cache where it has them."""
-    make_folder(cache)
+    _make_cache(cache)
     precision = choose(amp, device)
     digests = f"{_encoder_digest(encoder, precision)}_{_pictures_digest(split)}"
     path = cache / f"{split.images.stem}_{encoder.name}_{digests}.npy"
@@ -40,6 +41,13 @@ def cached_features(
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: not whole ({error}): remove it, and it is made again") from None
     return features
+
+
+def _make_cache(cache: Path) -> None:
+    try:
+        make_folder(cache)
+    except ConfigError as error:
+        raise ConfigError(f"{error}, or keep no features (train.cache_features: false)") from None
 
 
 def digest(weights: nn.Module) -> str:
@@ -64,11 +72,25 @@ def _pictures_digest(split: Split) -> str:
     return hashed.hexdigest()[:8]
 
 
+def _need_room(unfinished: Path, path: Path) -> None:
+    """Take the room on the disk: to write into a mapped file that finds none later kills the process."""
+    size = unfinished.stat().st_size
+    with unfinished.open("r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"{path}: there is no room for {size / 1e9:.1f} GB of features ({error.strerror}): make room, or keep none "
+                "(train.cache_features: false)"
+            ) from None
+
+
 def _encode(encoder: Encoder, split: Split, path: Path, device: torch.device, precision: Precision, batch: int) -> None:
     photos = len(split)
     with whole_file(path) as unfinished:
         shape = (photos, 2, encoder.places, encoder.width)
         features = np.lib.format.open_memmap(unfinished, "w+", np.float16, shape)
+        _need_room(unfinished, path)
         with torch.inference_mode(), tqdm(total=photos, desc=f"encode {path.name.split('_')[0]}", unit="photo") as progress:
             for start in range(0, photos, batch):
                 pictures = torch.from_numpy(split.pictures(start, start + batch)).to(device)

@@ -194,7 +194,8 @@ def _write_images(path: Path, photos: Sequence[Photo], recipe: Recipe) -> Pictur
     plan = [recipe.captions_per_image, recipe.size, recipe.store, JPEG, h5py.version.hdf5_version]
     digest = hashlib.sha256(json.dumps([plan, [str(photo.path) for photo in photos]]).encode()).hexdigest()
     cores = len(os.sched_getaffinity(0))
-    writer = PictureWriter(path, shape, digest)
+    with full_disk_said(path):
+        writer = PictureWriter(path, shape, digest)
     done = writer.progress.photos
     _need_room(path, recipe, len(photos) - done)
     if writer.finished:

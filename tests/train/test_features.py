@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 import torch
 
 from framecap.captioning.model.encoder import Encoder
-from framecap.errors import ConfigError
+from framecap.errors import ConfigError, StoreUnavailable
 from tests.train.made_up import ENCODER, SIZE, make_folder
 from train.dataset import DataFolder
 from train.features import cached_features
@@ -88,6 +90,33 @@ def test_a_killed_encoding_leaves_nothing_that_is_taken_for_whole(
             cached_features(encoder(), split, tmp_path, CPU)
     assert not list(tmp_path.glob("*.npy"))
     assert len(cached_features(encoder(), split, tmp_path, CPU)) == 6
+
+
+def test_a_full_disk_is_said_before_a_picture_is_encoded(
+    folder: DataFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pages of a mapped file that find no room would kill the process: room is taken before."""
+
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    monkeypatch.setattr(Encoder, "forward", None)
+    with pytest.raises(StoreUnavailable, match=r"no room for .* GB of features \(No space left .*cache_features: false"):
+        cached_features(encoder(), folder.split("VAL"), tmp_path, CPU)
+    assert not list(tmp_path.iterdir())
+
+
+def test_room_is_taken_for_all_of_them(folder: DataFolder, tmp_path: Path) -> None:
+    cached_features(encoder(), folder.split("VAL"), tmp_path, CPU)
+    (path,) = tmp_path.glob("*.npy")
+    assert path.stat().st_blocks * 512 >= path.stat().st_size
+
+
+def test_a_place_where_none_can_be_kept_is_said(folder: DataFolder, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"or keep no features \(train\.cache_features: false\)"):
+        cached_features(encoder(), folder.split("VAL"), tmp_path / "file", CPU)
 
 
 def test_a_truncated_cache_is_named(folder: DataFolder, tmp_path: Path) -> None:

@@ -7,13 +7,14 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from framecap.captioning.vocabulary import END, PAD, START, UNKNOWN, Vocabulary
-from framecap.errors import ConfigError, StoreUnavailable
+from framecap.errors import ConfigError, MissingError, StoreUnavailable
 from tests.train.made_up import CONFIG, plain_model
 from train.dataset import DataFolder
 from train.files import write_durably
@@ -122,6 +123,18 @@ def test_a_disk_that_is_full_in_mid_write_leaves_the_last_good_checkpoint(model:
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable, match="No such file or directory"):
         write_durably(tmp_path / "nowhere" / "file", b"")
+
+
+def test_weights_that_cannot_be_downloaded_are_said(
+    folder: DataFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_network(*_: object, **__: object) -> None:
+        raise URLError("Name or service not known")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.download_url_to_file", no_network)
+    with pytest.raises(MissingError, match=r"'resnet18': its pretrained weights cannot be had \(.*not known"):
+        new_model(CONFIG.model_copy(update={"encoder": "resnet18"}), folder.vocabulary, pretrained=True)
 
 
 def test_the_same_seed_makes_the_same_model(folder: DataFolder) -> None:

@@ -18,6 +18,7 @@ from framecap.captioning.preprocess import Preprocessing, decode
 from framecap.captioning.vocabulary import END, PAD, START, UNKNOWN
 from framecap.errors import ConfigError, StoreUnavailable
 from tests.tiny import make_data_set
+from tests.train.test_model import no_file_longer_than
 from train.__main__ import main
 from train.dataset import DataFolder
 from train.prepare import Recipe, prepare
@@ -266,6 +267,12 @@ def test_too_small_a_disk_is_said_before_the_work(
     monkeypatch.setattr("train.prepare.free_bytes", lambda _: 1000)
     with pytest.raises(StoreUnavailable, match=r"need 0\.0 GB.*or take --store jpeg"):
         prepare(RECIPE, *source, tmp_path)
+
+
+def test_a_disk_too_full_for_a_line_is_said(source: tuple[Path, Path], tmp_path: Path) -> None:
+    with no_file_longer_than(10), pytest.raises(StoreUnavailable, match=r"TRAIN_IMAGES.*cannot be written \(File too large"):
+        prepare(RECIPE, *source, tmp_path)
+    assert prepare(RECIPE, *source, tmp_path) == []
 
 
 def with_limit(limit: int, karpathy: Path, images: Path, out: Path, store: str) -> None:

@@ -29,7 +29,15 @@ class Encoder(nn.Module):
     def __init__(self, name: str, size: int, grid: int | None = None, pretrained: bool = False) -> None:
         super().__init__()
         self.name, self.size = name, size
-        self.backbone, mean, std = _backbone(name, pretrained)
+        try:
+            self.backbone, mean, std = _backbone(name, pretrained)
+        except (OSError, RuntimeError) as error:
+            if not pretrained:
+                raise
+            raise MissingError(
+                f"encoder {name!r}: its pretrained weights cannot be had ({error}): they are downloaded once, and kept in "
+                "~/.cache/torch and ~/.cache/huggingface, which can be copied from another machine"
+            ) from None
         self.register_buffer("mean", torch.tensor(mean), persistent=False)
         self.register_buffer("scale", 1 / torch.tensor(std), persistent=False)
         self.width, rows, columns = self._seen()
