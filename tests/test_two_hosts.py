@@ -132,12 +132,12 @@ def test_what_one_host_captures_another_captions(
 ) -> None:
     """The delay is from the return of the frame's close on one host to the sidecar's being there for a third one."""
     place = hosts.worker.path if through == "mount" else f"s3://{hosts.worker.bucket}"
-    scan_seconds, count = (2.0, 60) if full else (0.5, 6)
+    scan_seconds, count = (2.0, 40) if full else (0.5, 6)
     with worker(place, tmp_path, "--set", f"ingest.scan_seconds={scan_seconds}", **bucket.settings()):
         done = command.run("capture", clip, "--every", "30", "--frames", hosts.cameras.path, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         wait_until(lambda: len(hosts.captioned()) == 11, "not all frames of the clip were captioned")
-        delays = [delay(hosts, number) for number in range(count)]
+        delays = [delay(hosts, number, scan_seconds) for number in range(count)]
     check(hosts, 11 + count)
     figure(
         f"worker through the {through}, scan_seconds {scan_seconds}: {count} frames, from close to sidecar "
@@ -145,9 +145,9 @@ def test_what_one_host_captures_another_captions(
     )
 
 
-def delay(hosts: Hosts, number: int) -> float:
+def delay(hosts: Hosts, number: int, scan_seconds: float) -> float:
     """Seconds until a frame that is put through the cameras' mount has its sidecar."""
-    time.sleep(number * 0.37 % 1)  # at any moment of the worker's round
+    time.sleep(number * 0.618 % 1 * scan_seconds)  # frames come at any moment between two scans
     key = make_key(FrameName("yard", datetime.now(UTC), number))
     assert open_store(StoreConfig(frames=str(hosts.cameras.path))).put_frame(key, jpeg(key)) is Put.STORED
     closed = time.monotonic()
