@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from framecap.errors import DeviceMemoryError
+
 Made = TypeVar("Made")
 _PATIENCE = timedelta(hours=12)  # the others wait while the first one encodes a data set
 
@@ -73,7 +75,17 @@ def one_process() -> Processes:
 
 @contextmanager
 def processes() -> Iterator[Processes]:
-    """The processes that torchrun started (NCCL on GPUs, gloo on CPUs), or this one alone."""
+    """The processes that torchrun started, or this one alone. Raises DeviceMemoryError where what is done needs too much."""
+    try:
+        with _processes() as here:
+            yield here
+    except torch.OutOfMemoryError as error:
+        raise DeviceMemoryError(f"the GPU's memory is too small for this: lower train.batch_size ({error})") from None
+
+
+@contextmanager
+def _processes() -> Iterator[Processes]:
+    """NCCL on GPUs, gloo on CPUs."""
     if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
         yield one_process()
         return

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from framecap.errors import DeviceMemoryError
 from tests.train.made_up import FLAGS, free_port
 from train.__main__ import main
 from train.dataset import DataFolder
-from train.distributed import one_process
+from train.distributed import one_process, processes
 
 ROOT = Path(__file__).parents[2]
 
@@ -82,3 +83,8 @@ def test_one_process_is_the_usual_case() -> None:
     model = torch.nn.Linear(1, 1)
     assert here.parallel(model) is model
     here.wait()
+
+
+def test_too_little_memory_is_said_with_what_to_do() -> None:
+    with pytest.raises(DeviceMemoryError, match=r"lower train\.batch_size \(CUDA out of memory"), processes():
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
