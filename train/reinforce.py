@@ -37,6 +37,7 @@ def reinforce(
     own = config.reinforce
     settings = config.model_copy(
         update={
+            **{key: value for key, value in model.architecture().items() if key in TrainConfig.model_fields},
             "epochs": own.epochs,
             "learning_rate": own.learning_rate,
             "encoder_learning_rate": own.encoder_learning_rate,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -434,4 +435,4 @@ def test_a_queue_needs_a_bucket(tmp_path: Path, queue: TestQueue) -> None:
 
 def test_importing_the_package_imports_no_boto3() -> None:
     code = "import sys, framecap.ingest.queue, framecap.upkeep.reconcile; assert 'boto3' not in sys.modules"
-    subprocess.run(["python", "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True)

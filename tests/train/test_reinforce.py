@@ -132,6 +132,7 @@ def test_it_raises_the_reward(trained: Model, material: Material, tmp_path: Path
     history = json.loads((tmp_path / "history.json").read_text())
     assert history[-1]["reward"] > 1.2 * history[0]["reward"]
     assert best.about["run"]["command"] == "reinforce"
+    assert best.about["run"]["settings"]["encoder"] == trained.encoder.name
     assert best.about["before"]["run"]["command"] == "fit"
     assert "Reward" in (tmp_path / "log.txt").read_text()
 
