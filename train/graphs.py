@@ -70,7 +70,17 @@ def write_graphs(encoder: Encoder, decoder: AttentionDecoder, never_said: tuple[
     places = offsets(folder / "model.safetensors")
     for name, graph in (("encoder", _encoder_graph(encoder, decoder)), ("decoder", _decoder_graph(decoder, never_said))):
         _refer_to_weights(graph, weights, places)
+        _forget_the_machine(graph)
         onnx.save(graph, folder / f"{name}.onnx")
+
+
+def _forget_the_machine(model: onnx.ModelProto) -> None:
+    """Without the exporter's stack traces, which name folders of the machine, the same weights give the same graph."""
+    del model.metadata_props[:]
+    graph = model.graph
+    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+        part.doc_string = ""
+        del part.metadata_props[:]
 
 
 def offsets(path: Path) -> dict[str, tuple[int, int]]:

@@ -32,6 +32,15 @@ def test_the_hash_is_of_the_parts_not_of_the_place_or_the_scores(tiny_bundle: Pa
     assert open_bundle(str(copy)).hash == before
 
 
+@pytest.mark.parametrize("name", ["made", "default"])
+def test_nothing_in_a_bundle_names_the_machine_that_made_it(tiny_bundle: Path, name: str) -> None:
+    bundle = open_bundle(str(tiny_bundle) if name == "made" else name)
+    for part in (*PARTS, "bundle.json"):
+        data = (bundle.path / part).read_bytes()
+        for trace in (b".py", b'File "', str(Path.home()).encode() + b"/", str(Path(__file__).parents[2]).encode()):
+            assert trace not in data, f"{part}: {trace!r}"
+
+
 @pytest.mark.faults(31)
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_of_another_bundle_is_refused(copy: Path, part: str) -> None:
