@@ -104,7 +104,7 @@ def read_old_checkpoint(path: Path) -> OldCheckpoint:
                 raise ConfigError(f"{path}: larger than {MAX_FILE_BYTES >> 30} GB: no checkpoint of the tutorial is")
             root, container = _zip(path, file) if zipfile.is_zipfile(file) else _legacy(path, file)
             return _checkpoint(path, root, container)
-    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError) as error:  # the last: a compression zipfile lacks
         raise ConfigError(f"{path}: cannot be read ({error}): is it the whole file?") from None
 
 
