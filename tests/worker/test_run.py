@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -15,12 +14,12 @@ import pytest
 from framecap import frames, sidecar, telemetry
 from framecap.captioning.caption import Caption, Images
 from framecap.config import IngestConfig, WorkerConfig
-from framecap.errors import DeviceMemoryError, FrameUnreadable, MissingError, NonFiniteOutput, StoreUnavailable
+from framecap.errors import DeviceMemoryError, MissingError, NonFiniteOutput
 from framecap.frames import FrameName, make_key
 from framecap.sidecar import Sidecar
-from framecap.stores.base import Commit, Entry, Store
+from framecap.stores.base import Entry
 from framecap.worker import run
-from framecap.worker.decoders import Decoded, DecoderPool, DecoderSettings
+from framecap.worker.decoders import DecoderSettings
 from tests.worker.fakes import A_CAPTION, ScriptedCaptioner, check_oracle, fill, local_store, work
 from tests.worker.pictures import encoded, huge_png, quadrants, scene
 from tests.worker.test_decoders import COMMAND
@@ -315,111 +314,6 @@ def test_a_sidecar_that_was_there_first_stays(tmp_path: Path) -> None:
     assert (tmp_path / "a/1.jpg.json").read_bytes() == theirs
 
 
-class Troubled:
-    """A store whose operations fail as often as `failures` says, by name."""
-
-    def __init__(self, store: Store, failures: dict[str, int]) -> None:
-        self._store = store
-        self._failures = failures
-
-    def __getattr__(self, name: str) -> object:
-        if self._failures.get(name, 0) > 0:
-            return partial(self._fail, name)
-        return getattr(self._store, name)
-
-    def _fail(self, name: str, *_: object) -> object:
-        self._failures[name] -= 1
-        raise StoreUnavailable(f"{name}: no space left on device")
-
-
-def test_pictures_that_wait_for_a_decoder_take_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "_UNDECODED_BYTES", 2 * len(GOOD))
-    fill(tmp_path, {f"a/{n}.jpg": GOOD for n in range(20)} | {f"a/broken-{n}.jpg": b"<html>" * 10 for n in range(3)})
-    store = local_store(tmp_path)
-    waiting: list[int] = [0]
-
-    class Reading(Troubled):
-        def read(self, key: str, limit: int) -> bytes:
-            waiting.append(waiting[-1] + 1)
-            return store.read(key, limit)
-
-    class Decoding(DecoderPool):
-        def decode(self, data: bytes) -> Decoded:
-            time.sleep(0.02)
-            waiting.append(waiting[-1] - 1)
-            return super().decode(data)
-
-    monkeypatch.setattr(run, "DecoderPool", Decoding)
-    done = work(Reading(store, {"read": 0}))  # type: ignore[arg-type]
-    check_oracle(tmp_path, done.committed)
-    assert max(waiting) <= 2 + 3, "two that are whole, and those that hardly count"
-
-
-def test_a_folder_that_is_another_thing_by_now_costs_its_frames_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fill(tmp_path, {"a/1.jpg": GOOD[:-2], "a/2.jpg": GOOD[:-3], "b/1.jpg": GOOD})
-    store = local_store(tmp_path)
-
-    class Decoding(DecoderPool):
-        def decode(self, data: bytes) -> Decoded:
-            if (tmp_path / "a").is_dir():
-                (tmp_path / "a").rename(tmp_path / ".away")
-                (tmp_path / "a").write_text("a file")
-            return super().decode(data)
-
-    monkeypatch.setattr(run, "DecoderPool", Decoding)
-    done = work(store, config=ONE_DECODER)
-    assert [made.frame.key for made in done.committed] == ["b/1.jpg"]
-
-
-@pytest.mark.faults(18)
-@pytest.mark.parametrize("operation", ["stat", "read", "commit_sidecar"])
-def test_a_store_that_is_away_fails_no_frame(tmp_path: Path, operation: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("framecap.worker.patience._FIRST_SECONDS", 0.02)
-    fill(tmp_path, {f"a/{n}.jpg": GOOD for n in range(10)})
-    store: Store = Troubled(local_store(tmp_path), {operation: 15})  # type: ignore[assignment]
-    done = work(store, config=WorkerConfig(decoders=1, attempts=1))
-    check_oracle(tmp_path, done.committed)
-    assert done.summary.captioned == 10
-    assert {lease.attempt for lease in done.leases} == {1}
-
-
-@pytest.mark.faults(18)
-def test_a_frame_that_may_not_be_read_yet_is_waited_for_and_holds_up_nobody(tmp_path: Path) -> None:
-    """Some programs write under a name of mode 0600 and give the right to read it afterwards."""
-    fill(tmp_path, {"a/closed.jpg": GOOD, "a/later.jpg": GOOD, "b/1.jpg": GOOD})
-    read: list[str] = []
-
-    class Closed(Troubled):
-        def read(self, key: str, limit: int) -> bytes:
-            read.append(key)
-            if key == "a/closed.jpg" or (key == "a/later.jpg" and read.count(key) == 1):
-                raise FrameUnreadable(f"{key}: this user may not read it")
-            return store.read(key, limit)
-
-    store = local_store(tmp_path)
-    closed: Store = Closed(store, {"read": 0})  # type: ignore[assignment]
-    settling = IngestConfig(scan_seconds=0.1, settle_seconds=3.0, hints="off")
-    done = work(closed, config=WorkerConfig(attempts=1), looking=settling)
-    assert done.committed[0].frame.key == "b/1.jpg"
-    assert done.of("a/later.jpg").status == "captioned"
-    error = done.of("a/closed.jpg").error
-    assert error is not None
-    assert error.kind == "unreadable"
-
-
-def test_in_trouble_one_frame_at_a_time_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("framecap.worker.patience._FIRST_SECONDS", 0.02)
-    fill(tmp_path, {f"a/{n:02d}.jpg": GOOD for n in range(50)})
-    captioner = ScriptedCaptioner(lambda images: [A_CAPTION] * len(images))
-    store: Store = Troubled(local_store(tmp_path), {"commit_sidecar": 56})  # type: ignore[assignment]
-    done = work(store, captioner)
-    assert done.summary.captioned == 50
-    alone = max(len(list(run)) for size, run in groupby(captioner.batches) if size == 1)
-    assert alone >= 6, captioner.batches  # the hand that failed would else come again in batches
-
-
 def test_stop_drains_what_is_in_the_hand_and_takes_nothing_new(tmp_path: Path) -> None:
     fill(tmp_path, {f"a/{n:03d}.jpg": GOOD for n in range(100)})
     stop = threading.Event()
@@ -463,32 +357,6 @@ def test_whoever_hears_of_a_commit_cannot_harm_it(tmp_path: Path) -> None:
 
     done = work(local_store(tmp_path), on_commit=fails)
     assert done.summary.captioned == 5
-
-
-class Odd:
-    """A store whose commits raise what no store should, for one frame."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self.tries = 0
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._store, name)
-
-    def commit_sidecar(self, key: str, data: bytes) -> Commit:
-        self.tries += 1
-        if self.tries == 1:
-            raise ZeroDivisionError
-        return self._store.commit_sidecar(key, data)
-
-
-def test_a_commit_that_raises_anything_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("framecap.worker.patience._FIRST_SECONDS", 0.02)
-    fill(tmp_path, {"a/1.jpg": GOOD})
-    store: Store = Odd(local_store(tmp_path))  # type: ignore[assignment]
-    done = work(store)
-    check_oracle(tmp_path, done.committed)
-    assert [lease.ended for lease in done.leases] == [["given back"], ["done"]]
 
 
 def test_a_frame_alone_does_not_wait_for_a_batch(tmp_path: Path) -> None:
