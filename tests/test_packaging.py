@@ -26,8 +26,7 @@ HEAVY = {"torch", "torchvision", "cv2", "boto3", "onnxruntime", "numpy", "pydant
 ROOMS = [
     "errors",
     "telemetry",
-    "plain_yaml",  # how config reads its file
-    "config_reading",
+    "plain_yaml",  # how config reads its files
     "config",
     "frames",
     "sidecar",

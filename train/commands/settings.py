@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pydantic import BaseModel
 
 from framecap.config import Config, load_config
-from framecap.config_reading import ENVIRONMENT_PREFIX
+from framecap.config.reading import ENVIRONMENT_PREFIX
 
 _MARK = "setting "  # before the names of these flags' values, so that no other flag is taken for one
 

@@ -1,0 +1,95 @@
+"""The parsers of the commands that look after a store: status, retry, reconcile."""
+
+from __future__ import annotations
+
+import argparse
+
+from framecap.cli.parsers.shared import (
+    Commands,
+    command,
+    configuration,
+    frames_flag,
+    model_flags,
+    queue_flag,
+)
+
+
+def add(commands: Commands) -> None:
+    """Add them."""
+    for add_one in (_add_status, _add_retry, _add_reconcile):
+        add_one(commands)
+
+
+def _add_status(commands: Commands) -> None:
+    parser = command(
+        commands,
+        "status",
+        _status,
+        "Show what is pending, done and failed, by camera.\n"
+        "It changes nothing. The place is listed (on S3 one request per 1,000 objects) and every sidecar is\n"
+        "read (on S3 one request each, so a million of them take their time and their price). With --quick none\n"
+        "is read: what is pending is known then, and what failed is not.",
+        "  framecap status --frames /mnt/bucket/frames\n  framecap status --frames /mnt/bucket/frames --quick --json",
+    )
+    parser.add_argument("--quick", action="store_true", help="read no sidecars")
+    parser.add_argument("--json", action="store_true", help="one JSON object, all cameras in it")
+    frames_flag(parser)
+
+
+def _add_retry(commands: Commands) -> None:
+    parser = command(
+        commands,
+        "retry",
+        _retry,
+        "Caption failed frames again.\n"
+        "Every sidecar is read (see status). This command captions the failed frames itself and puts the new\n"
+        "sidecar in the place of the failed one. Workers may run meanwhile, and to kill it loses nothing: what\n"
+        "is not done keeps its failed sidecar (or, on a mount, is pending). Torn sidecars that are older than\n"
+        "a minute count as failed, of the kind torn.",
+        "  framecap retry --frames /mnt/bucket/frames --dry-run\n"
+        "  framecap retry --frames /mnt/bucket/frames --kind decode --camera door",
+    )
+    parser.add_argument(
+        "--kind", metavar="KIND", help="only errors of this kind, such as truncated, or decode for all kinds of it"
+    )
+    parser.add_argument("--camera", metavar="NAME", help="only this camera's frames")
+    parser.add_argument("--dry-run", action="store_true", help="show which frames, and do nothing")
+    frames_flag(parser)
+    model_flags(parser)
+
+
+def _add_reconcile(commands: Commands) -> None:
+    parser = command(
+        commands,
+        "reconcile",
+        _reconcile,
+        "Put frames that no event told of on the queue.\n"
+        "Lists the bucket once, and sends a message, such as S3 itself sends, for every frame that has had no\n"
+        "sidecar for a while; no frame is read. When the queue still holds as many messages as there are such\n"
+        "frames, they wait there, none is forgotten, and nothing is sent. Run it on a schedule, hourly or daily.",
+        "  framecap reconcile --frames s3://bucket/cams --queue https://sqs.eu-west-1.amazonaws.com/123456789012/frames",
+    )
+    parser.add_argument(
+        "--older-than", metavar="SECONDS", type=float, default=900.0, help="leave younger frames alone (default: 900)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="say how many, and send nothing")
+    queue_flag(parser, "SQS queue to put them on")
+    frames_flag(parser)
+
+
+def _status(options: argparse.Namespace) -> int:
+    from framecap.cli.status import status
+
+    return status(configuration(options), options.quick, options.json)
+
+
+def _retry(options: argparse.Namespace) -> int:
+    from framecap.cli.retry import retry
+
+    return retry(configuration(options), options.camera, options.kind, options.dry_run)
+
+
+def _reconcile(options: argparse.Namespace) -> int:
+    from framecap.cli.reconcile import reconcile
+
+    return reconcile(configuration(options), options.older_than, options.dry_run)

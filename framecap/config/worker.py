@@ -1,0 +1,30 @@
+"""The schema of config.yaml's section worker: how frames go through a worker."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from framecap.config.fields import PositiveSeconds, Section
+
+
+class NearDuplicatesConfig(Section):
+    """Frames that look like their camera's last captioned one get its caption, without the model."""
+
+    enabled: bool = False
+    distance: int = Field(3, ge=0, le=64, description="bits in which the two 64-bit perceptual hashes may differ")
+    heartbeat_seconds: PositiveSeconds = Field(60.0, description="caption one at least so often all the same")
+
+
+class WorkerConfig(Section):
+    """framecap work."""
+
+    decoders: int = Field(0, ge=0, le=64, description="decoder processes; 0: as many as cores")
+    decode_timeout_seconds: PositiveSeconds = 10.0
+    max_pixels: int = Field(100_000_000, ge=1, le=1 << 40, description="larger pictures are refused from their header")
+    max_bytes: int = Field(100_000_000, ge=1, description="larger files are refused")
+    batch_size: int = Field(16, ge=1, le=1024)
+    batch_wait_ms: float = Field(20.0, ge=0, le=10_000, description="how long a batch waits for more frames")
+    queue: int = Field(64, ge=1, le=10_000, description="frames between lease and commit")
+    attempts: int = Field(3, ge=1, le=100, description="tries of a frame before it is failed, where a retry can help")
+    grace_seconds: PositiveSeconds = Field(30.0, description="after SIGTERM, for what is in hand")
+    near_duplicates: NearDuplicatesConfig = NearDuplicatesConfig()
