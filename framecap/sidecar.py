@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from framecap.errors import SidecarError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # since 2 the confidence of a caption may be null
 MAX_SIDECAR_BYTES = 1 << 20  # a reader refuses more: no caption is that long
 
 Status = Literal["captioned", "duplicate", "skipped", "failed"]
@@ -73,7 +73,7 @@ class Failure(_Part):
 
 
 class Model(_Part):
-    """What wrote the caption: the bundle's name and hash, and the runtime that executed it."""
+    """What wrote the caption: the model's name and hash (a bundle's is that of its parts), and what executed it."""
 
     name: str
     bundle: Sha256
@@ -105,9 +105,16 @@ class Sidecar(_Part):
     status: Status
     frame: Frame
     caption: str | None = Field(None, min_length=1)
+    steady_caption: str | None = Field(
+        None,
+        min_length=1,
+        description="the caption of the scene: its camera's last one, kept while it is nearly as probable for this frame as "
+        "the frame's own; null where steady captions are off",
+    )
     confidence: Probability | None = Field(
         None,
-        description="probability that the caption fits, by the bundle's calibration; without one: exp(mean log-probability)",
+        description="probability that the caption fits, by the bundle's calibration; without one: exp(mean log-probability); "
+        "null where the captioner gives no probabilities (a vision server may not)",
     )
     uncertain: bool | None = Field(
         None, description="whether the confidence is below captioning.uncertain_below; null: the bundle is not calibrated"
@@ -125,10 +132,9 @@ class Sidecar(_Part):
 
     @model_validator(mode="after")
     def _parts_fit_the_status(self) -> Self:
-        has_caption = None not in (self.caption, self.confidence, self.model)
-        if self.status in ("captioned", "duplicate") and not has_caption:
-            raise ValueError(f"a {self.status} sidecar needs caption, confidence and model")
-        if self.status in ("skipped", "failed") and self.caption is not None:
+        if self.status in ("captioned", "duplicate") and None in (self.caption, self.model):
+            raise ValueError(f"a {self.status} sidecar needs caption and model")
+        if self.status in ("skipped", "failed") and (self.caption, self.steady_caption) != (None, None):
             raise ValueError(f"a {self.status} sidecar has no caption")
         if (self.status == "duplicate") != (self.duplicate_of is not None):
             raise ValueError("duplicate_of belongs to a duplicate sidecar, and only there")

@@ -51,7 +51,8 @@ common = {
 }
 captions = {
     "caption": texts,
-    "confidence": probabilities,
+    "steady_caption": st.none() | texts,
+    "confidence": st.none() | probabilities,
     "tokens": st.lists(st.builds(Token, text=texts, log_probability=log_probabilities), max_size=3),
     "alternatives": st.lists(st.builds(Alternative, caption=texts, confidence=probabilities), max_size=2),
     "truncated": st.booleans(),
@@ -124,17 +125,18 @@ def minimal(**changes: Any) -> bytes:
 
 @pytest.mark.faults(31)
 def test_a_newer_writer_s_additions_are_read_over() -> None:
-    read = sidecar.decode(minimal(schema_version=2, mood="good"))
-    assert read.schema_version == 2
+    read = sidecar.decode(minimal(schema_version=3, mood="good"))
+    assert read.schema_version == 3
 
 
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"status": "captioned"}, "needs caption, confidence and model"),
+        ({"status": "captioned"}, "needs caption and model"),
         ({"status": "failed"}, "error belongs to a failed sidecar"),
         ({"status": "duplicate"}, "needs caption"),
         ({"caption": "A dog."}, "has no caption"),
+        ({"steady_caption": "A dog."}, "has no caption"),
         ({"duplicate_of": "b.jpg"}, "duplicate_of belongs"),
         ({"status": "done"}, "status"),
         ({"committed_at": "2026-11-22T10:00:01"}, "time zone"),
@@ -146,6 +148,12 @@ def test_what_does_not_fit_is_named(changes: dict[str, Any], complaint: str) -> 
     with pytest.raises(SidecarError, match=complaint) as refused:
         sidecar.decode(minimal(**changes), "x/a.jpg.json")
     assert str(refused.value).startswith("x/a.jpg.json: not a valid sidecar: ")
+
+
+def test_version_1_is_read_as_it_is() -> None:
+    model = {"name": "old", "bundle": "0" * 64, "runtime": "onnxruntime"}
+    read = sidecar.decode(minimal(schema_version=1, status="captioned", caption="A dog.", confidence=0.5, model=model))
+    assert (read.schema_version, read.confidence, read.steady_caption) == (1, 0.5, None)
 
 
 def test_times_are_utc() -> None:

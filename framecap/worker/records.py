@@ -59,6 +59,7 @@ def _duplicate(job: Job, original: Sidecar) -> Sidecar:
         status="duplicate",
         duplicate_of=original.frame.key,
         caption=original.caption,
+        steady_caption=original.steady_caption,
         confidence=original.confidence,
         tokens=original.tokens,
         alternatives=original.alternatives,
