@@ -11,8 +11,8 @@ PACKAGED := setup.cfg pyproject.toml framecap/__init__.py
 run: $(RUN)/.installed           ## capture SOURCE and caption it: make run SOURCE=video.mp4
 	$(RUN)/bin/framecap run "$(SOURCE)"
 
-test: $(DEV)/.installed          ## every test
-	$(DEV)/bin/python -m pytest
+test: $(DEV)/.installed          ## every test; three at a time, since many wait, and a module's one after the other
+	$(DEV)/bin/python -m pytest -n 3 --dist loadfile
 
 lint: $(DEV)/.installed          ## format, lint, types
 	$(DEV)/bin/ruff check .

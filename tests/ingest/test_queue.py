@@ -403,7 +403,7 @@ def test_a_queue_that_is_away_is_waited_for(
             wait_for(lambda: "cannot be told what is done" in caplog.text)
         queue.send(plain("cams/b.jpg"))
         assert leased(ingest, 1).keys() == {"b.jpg"}
-        assert not_ready() == []
+        wait_for(lambda: not_ready() == [])  # another receiver may have failed last
         wait_for(lambda: queue.counts() == (0, 1))
     assert caplog.text.count("no frames from the queue") == 1
     assert "the queue answers again" in caplog.text
