@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from framecap.cli.console import printable
+from framecap.cli.console import printable, table
 from framecap.cli.parts import existing_store
 from framecap.config import Config
 from framecap.telemetry import mask_all, set_up_logging
@@ -56,7 +56,7 @@ def _for_people(address: str, found: Status, quick: bool, now: float) -> str:
     order = sorted(found.cameras.items(), key=lambda item: (-item[1].pending, -item[1].statuses["failed"], item[0]))
     rows = [[printable(name), *_cells(standing, shown, now)] for name, standing in order[:_SHOWN_CAMERAS]]
     total = ["all", *_cells(found.everything, shown, now)]
-    lines = [f"frames in {address}", "", *_table([header, *rows, total])]
+    lines = [f"frames in {address}", "", *table([header, *rows, total])]
     if len(order) > _SHOWN_CAMERAS:
         lines.insert(-1, f"({len(order) - _SHOWN_CAMERAS} cameras more: --json shows them)")
     if found.kinds:
@@ -76,12 +76,3 @@ def _age(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{max(0.0, seconds):.0f} s"
-
-
-def _table(rows: list[list[str]]) -> list[str]:
-    """Names to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))])
-        for row in rows
-    ]

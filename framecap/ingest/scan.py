@@ -7,7 +7,7 @@ foreign key is listed whole every time, and so is what lies in no folder.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -18,8 +18,10 @@ _LOOK_BACK_PARTS = 64  # a power of two
 _REST_OF_OWN_KEY = re.compile(r"[0-5]\d[0-5]\d\.\d{6}Z-\d{8,}\.jpg")
 
 
-def pairs(entries: Iterator[Entry]) -> Iterator[tuple[Entry, Entry | None]]:
-    """Each frame of a sorted listing with its sidecar, or None; sidecars without a frame are passed over.
+def pairs(
+    entries: Iterator[Entry], on_orphan: Callable[[Entry], object] | None = None
+) -> Iterator[tuple[Entry, Entry | None]]:
+    """Each frame of a sorted listing with its sidecar, or None; sidecars without a frame go to `on_orphan`, or nowhere.
 
     Between a frame and its sidecar only keys that begin with the frame's can sort, so that few frames ever wait for theirs.
     """
@@ -32,6 +34,8 @@ def pairs(entries: Iterator[Entry]) -> Iterator[tuple[Entry, Entry | None]]:
             waiting.append(entry)
         elif waiting and waiting[-1].key + SIDECAR_SUFFIX == key:
             yield waiting.pop(), entry
+        elif on_orphan is not None:
+            on_orphan(entry)
     while waiting:
         yield waiting.pop(), None
 

@@ -6,7 +6,7 @@ away, full or read-only (trying again later can help), and KeyRefused for a key 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -111,6 +111,17 @@ class Store(Protocol):
 
     def delete(self, key: str) -> None:
         """Delete a frame; no error when it is not there."""
+        ...
+
+    def delete_frames(self, keys: Sequence[str]) -> None:
+        """Delete many frames, in few requests; no error for those that are not there. Raises StoreUnavailable."""
+        ...
+
+    def delete_sidecars(self, keys: Sequence[str]) -> None:
+        """Delete the sidecars of many frames, in few requests; no error for those that are not there.
+
+        In a directory, folders of hours (days, months, years) that are empty then go with them. Raises StoreUnavailable.
+        """
         ...
 
     def probe(self) -> tuple[Finding, ...]:

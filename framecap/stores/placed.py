@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import Protocol
@@ -56,6 +56,10 @@ class Place(Protocol):
         ...
 
     def delete(self, path: str) -> None: ...
+
+    def delete_all(self, paths: Sequence[str]) -> None:
+        """Delete many objects; no error for those that are not there. Emptied folders of framecap's own keys go, too."""
+        ...
 
     def probe(self) -> tuple[Finding, ...]:
         """Try what `create` rests on, and clean up."""
@@ -144,6 +148,12 @@ class PlacedStore:
 
     def delete(self, key: str) -> None:
         self._frames.delete(check_key(key))
+
+    def delete_frames(self, keys: Sequence[str]) -> None:
+        self._frames.delete_all([check_key(key) for key in keys])
+
+    def delete_sidecars(self, keys: Sequence[str]) -> None:
+        self._sidecars.delete_all([sidecar_key(check_key(key)) for key in keys])
 
     def probe(self) -> tuple[Finding, ...]:
         if self._sidecars is self._frames:

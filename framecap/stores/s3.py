@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -33,7 +33,7 @@ from framecap.stores.s3_errors import (
     was_retried,
 )
 from framecap.stores.s3_listing import Keys
-from framecap.stores.s3_objects import Objects
+from framecap.stores.s3_objects import DELETED_AT_ONCE, Objects
 from framecap.stores.s3_probe import WEAKER, probe
 
 if TYPE_CHECKING:
@@ -135,6 +135,11 @@ class S3Place:
     def delete(self, path: str) -> None:
         with guarded("delete", self._objects.where(path)):
             self._objects.delete(path)
+
+    def delete_all(self, paths: Sequence[str]) -> None:
+        for start in range(0, len(paths), DELETED_AT_ONCE):
+            with guarded("delete", self._objects.where(paths[start])):
+                self._objects.delete_all(paths[start : start + DELETED_AT_ONCE])
 
     def probe(self) -> tuple[Finding, ...]:
         return probe(self._objects, self._keys)

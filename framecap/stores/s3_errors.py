@@ -40,8 +40,8 @@ class Explanation:
 
 _DENIED = Explanation(
     "access denied",
-    "give these credentials s3:ListBucket on the bucket, s3:GetObject and s3:PutObject on its objects, and the use of its "
-    "KMS key if it has one",
+    "give these credentials s3:ListBucket on the bucket, s3:GetObject and s3:PutObject on its objects (to prune: "
+    "s3:DeleteObject), and the use of its KMS key if it has one",
     ConfigError,
 )
 _UNKNOWN_CREDENTIALS = Explanation(

@@ -8,13 +8,14 @@ import re
 import stat
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
 from framecap.errors import KeyRefused, OversizedFrame, StoreUnavailable
+from framecap.frames import SIDECAR_SUFFIX, parse_key
 from framecap.stores.base import Entry, Finding
 from framecap.stores.faults import guarded, unavailable
 from framecap.stores.mounts import file_system_of
@@ -91,6 +92,25 @@ class Tree(ABC):
         with self.parent(path, "delete") as place, suppress(FileNotFoundError):
             if place is not None:
                 os.unlink(place[1], dir_fd=place[0])
+
+    def delete_all(self, paths: Sequence[str]) -> None:
+        """Delete many files; folders of own keys (hour, day, month, year) that are empty then go with them."""
+        for path in paths:
+            self.delete(path)
+        own = (path for path in paths if parse_key(path.removesuffix(SIDECAR_SUFFIX)))
+        for folder in dict.fromkeys(path.rpartition("/")[0] for path in own):
+            self._remove_empty(folder)
+
+    def _remove_empty(self, folder: str) -> None:
+        while folder.count("/"):  # the camera's own folder stays
+            with self.parent(folder, "delete") as place:
+                if place is None:
+                    return
+                try:
+                    os.rmdir(place[1], dir_fd=place[0])
+                except OSError:  # not empty, or gone
+                    return
+            folder = folder.rpartition("/")[0]
 
     def entries(self, prefix: str = "", after: str = "") -> Iterator[Entry]:
         """Frames and sidecars in the byte order of their keys: whose key starts with `prefix` and sorts after `after`."""

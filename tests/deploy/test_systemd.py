@@ -15,6 +15,7 @@ from tests.deploy.tools import DEPLOY
 from tests.system_packages import needs_package
 
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+TIMERS = sorted((DEPLOY / "systemd").glob("*.timer"))
 PROGRAM = "/opt/framecap/bin/framecap"
 
 
@@ -24,7 +25,7 @@ def installed(tmp_path: Path) -> list[Path]:
     program = tmp_path / "framecap"
     program.write_text("#!/bin/true\n")
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    for unit in UNITS:
+    for unit in (*UNITS, *TIMERS):
         (tmp_path / unit.name).write_text(unit.read_text().replace(PROGRAM, str(program)))
     return [tmp_path / unit.name for unit in UNITS]
 
@@ -35,8 +36,8 @@ def analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_systemd_understands_every_line(installed: list[Path]) -> None:
-    assert len(installed) == 2
-    done = analyze("verify", *installed)
+    assert len(installed) == 3
+    done = analyze("verify", *installed, *(installed[0].parent / timer.name for timer in TIMERS))
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
@@ -51,6 +52,12 @@ def test_systemd_waits_longer_than_framecap(unit: Path) -> None:
     (seconds,) = re.findall(r"^TimeoutStopSec=(\d+)$", unit.read_text(), re.MULTILINE)
     settings = yaml.safe_load((DEPLOY / "systemd" / "config.yaml").read_text())
     assert int(seconds) > Config.model_validate(settings).worker.grace_seconds
+
+
+def test_every_timer_starts_a_service_that_is_there_and_ends_by_itself() -> None:
+    assert TIMERS
+    for timer in TIMERS:
+        assert "Type=oneshot" in timer.with_suffix(".service").read_text()
 
 
 def test_the_spool_is_in_the_state_directory() -> None:

@@ -1,8 +1,9 @@
-"""The parsers of the commands that look after a store: status, retry, reconcile."""
+"""The parsers of the commands that look after a store: status, retry, reconcile, prune."""
 
 from __future__ import annotations
 
 import argparse
+from datetime import UTC, datetime
 
 from framecap.cli.parsers.shared import (
     Commands,
@@ -16,7 +17,7 @@ from framecap.cli.parsers.shared import (
 
 def add(commands: Commands) -> None:
     """Add them."""
-    for add_one in (_add_status, _add_retry, _add_reconcile):
+    for add_one in (_add_status, _add_retry, _add_reconcile, _add_prune):
         add_one(commands)
 
 
@@ -75,6 +76,54 @@ def _add_reconcile(commands: Commands) -> None:
     parser.add_argument("--dry-run", action="store_true", help="say how many, and send nothing")
     queue_flag(parser, "SQS queue to put them on")
     frames_flag(parser)
+
+
+def _add_prune(commands: Commands) -> None:
+    parser = command(
+        commands,
+        "prune",
+        _prune,
+        "Delete old frames, each with its sidecar.\n"
+        "A frame's age is counted from when it was captured (the time in its key; for frames of other\n"
+        "programs, the file's own). Frames without a sidecar stay, whatever their age, and so does everything\n"
+        "that is no frame and no sidecar of one. On a terminal it shows what would go and asks; anywhere else\n"
+        "it needs --yes (or --dry-run). Workers may run meanwhile, and to kill it does no harm: run it again.",
+        "  framecap prune --frames /mnt/bucket/frames --older-than 30d --dry-run\n"
+        "  framecap prune --frames s3://bucket/cams --older-than 30d --keep-failed --yes\n"
+        "  framecap prune --older-than 12h --camera door",
+    )
+    parser.add_argument("--older-than", metavar="AGE", required=True, help="such as 45m, 12h, 30d or 8w")
+    parser.add_argument("--camera", metavar="NAME", help="only this camera's frames")
+    parser.add_argument("--keep-failed", action="store_true", help="leave failed frames (every sidecar is read for that)")
+    parser.add_argument("--pending", action="store_true", help="frames without a sidecar, too: they will never get one")
+    parser.add_argument(
+        "--orphans",
+        action="store_true",
+        help="sidecars whose frame has gone, too (they go anyway where no store.sidecars is set)",
+    )
+    asking = parser.add_mutually_exclusive_group()
+    asking.add_argument("--dry-run", action="store_true", help="show how many, and delete nothing")
+    asking.add_argument("--yes", action="store_true", help="do not ask")
+    frames_flag(parser)
+
+
+def _prune(options: argparse.Namespace) -> int:
+    from framecap.cli.prune import prune
+    from framecap.upkeep.prune import Old, parse_age
+
+    config = configuration(options)
+    return prune(
+        config,
+        Old(
+            before=datetime.now(UTC) - parse_age(options.older_than),
+            camera=options.camera,
+            failed=not options.keep_failed,
+            pending=options.pending,
+            orphans=options.orphans or config.store.sidecars is None,
+        ),
+        options.dry_run,
+        options.yes,
+    )
 
 
 def _status(options: argparse.Namespace) -> int:

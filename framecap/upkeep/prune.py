@@ -1,0 +1,160 @@
+"""A store and an age in; the frames that are older deleted, each with its sidecar, and how many those were, out.
+
+A frame goes before its sidecar: whoever is killed between the two leaves a sidecar without a frame, which nobody captions
+again and the next run removes. The other way round the frame would be pending, and be captioned once more.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+
+from framecap.errors import ConfigError, FrameGone
+from framecap.frames import SIDECAR_SUFFIX, UNSORTED, camera_of, parse_key
+from framecap.ingest.scan import pairs
+from framecap.stores.base import Entry, Store
+from framecap.upkeep.reading import TORN, read_sidecars
+
+_BATCH = 1000  # S3's limit of a deletion
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}  # seconds
+_AGE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([smhdw])")
+
+
+def parse_age(text: str) -> timedelta:
+    """`30d` as a time span; also s, m (minutes), h and w. Raises ConfigError."""
+    match = _AGE.fullmatch(text)
+    try:
+        if match is not None:
+            return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+    except OverflowError:
+        pass
+    raise ConfigError(f"--older-than: {text!r}: a number and its unit are expected: 45m, 12h, 30d or 8w")
+
+
+@dataclass(frozen=True, slots=True)
+class Old:
+    """What may go: of one camera or all (None), what is from before a time; failed, pending and orphaned ones or not."""
+
+    before: datetime
+    camera: str | None = None
+    failed: bool = True
+    pending: bool = False
+    orphans: bool = True
+
+    def holds(self, frame_key: str, modified: float) -> bool:
+        """Whether a frame is old enough: by the time in its own key; a foreign one by its object's (Unix seconds)."""
+        if self.camera not in (None, camera_of(frame_key)):
+            return False
+        name = parse_key(frame_key)
+        return (name.captured_at if name else datetime.fromtimestamp(modified, UTC)) < self.before
+
+
+@dataclass(slots=True)
+class Gone:
+    """How many frames went, and their bytes."""
+
+    frames: int = 0
+    bytes: int = 0
+
+
+@dataclass(slots=True)
+class Pruned:
+    """What was (or would be) deleted, by camera; sidecars that had no frame; what is old enough and was kept."""
+
+    cameras: defaultdict[str, Gone] = field(default_factory=lambda: defaultdict(Gone))
+    orphans: int = 0
+    kept_failed: int = 0
+    kept_pending: int = 0
+    kept_changed: int = 0  # replaced by another picture since they were listed
+
+    @property
+    def everything(self) -> Gone:
+        gone = self.cameras.values()
+        return Gone(sum(one.frames for one in gone), sum(one.bytes for one in gone))
+
+
+def prune(store: Store, old: Old, dry_run: bool, on_frame: Callable[[], object]) -> Pruned:
+    """Delete what is old, or with `dry_run` only count it. Raises StoreUnavailable: what was deleted by then is."""
+    pruned = Pruned()
+    orphans: list[Entry] = []
+
+    def on_orphan(sidecar: Entry) -> None:
+        orphans.append(sidecar)
+        if len(orphans) >= _BATCH:
+            _take_orphans(store, orphans, pruned, dry_run)
+
+    frames = _old_frames(store, old, pruned, on_orphan, on_frame)
+    chosen = frames if old.failed else _without_failed(store, frames, pruned)
+    while batch := list(islice(chosen, _BATCH)):
+        for frame in batch if dry_run else _delete(store, batch, pruned):
+            gone = pruned.cameras[camera_of(frame.key)]
+            gone.frames += 1
+            gone.bytes += frame.size
+    _take_orphans(store, orphans, pruned, dry_run)
+    return pruned
+
+
+def _old_frames(
+    store: Store, old: Old, pruned: Pruned, on_orphan: Callable[[Entry], object], on_frame: Callable[[], object]
+) -> Iterator[Entry]:
+    def orphan(sidecar: Entry) -> None:
+        if old.orphans and old.holds(sidecar.key.removesuffix(SIDECAR_SUFFIX), sidecar.modified):
+            on_orphan(sidecar)
+
+    prefix = "" if old.camera in (None, UNSORTED) else f"{old.camera}/"
+    for frame, sidecar in pairs(store.list(prefix=prefix), orphan):
+        on_frame()
+        if not old.holds(frame.key, frame.modified):
+            continue
+        if old.pending or (sidecar is not None and sidecar.size > 0):
+            yield frame
+        else:
+            pruned.kept_pending += 1
+
+
+def _without_failed(store: Store, frames: Iterator[Entry], pruned: Pruned) -> Iterator[Entry]:
+    for read in read_sidecars(store, frames):
+        if read.status in ("failed", TORN):
+            pruned.kept_failed += 1
+        else:
+            yield read.frame
+
+
+def _delete(store: Store, frames: list[Entry], pruned: Pruned) -> list[Entry]:
+    """Delete frames and then their sidecars; the ones that went."""
+    if store.directory is not None:  # to look costs little there
+        there = len(frames)
+        frames = [frame for frame in frames if _is_unchanged(store, frame)]
+        pruned.kept_changed += there - len(frames)
+    keys = [frame.key for frame in frames]
+    store.delete_frames(keys)
+    store.delete_sidecars(keys)
+    return frames
+
+
+def _is_unchanged(store: Store, frame: Entry) -> bool:
+    try:
+        return store.stat(frame.key).etag == frame.etag
+    except FrameGone:
+        return True  # its sidecar is what is left to delete
+
+
+def _take_orphans(store: Store, orphans: list[Entry], pruned: Pruned, dry_run: bool) -> None:
+    """Delete the sidecars that still have no frame: a listing may have missed one that came meanwhile."""
+    keys = [key for key in (entry.key.removesuffix(SIDECAR_SUFFIX) for entry in orphans) if _is_gone(store, key)]
+    if not dry_run:
+        store.delete_sidecars(keys)
+    pruned.orphans += len(keys)
+    orphans.clear()
+
+
+def _is_gone(store: Store, key: str) -> bool:
+    try:
+        store.stat(key)
+    except FrameGone:
+        return True
+    return False
