@@ -22,6 +22,7 @@ from framecap.config.ingest import IngestConfig
 from framecap.config.reading import explain, from_environment, from_flags, merge, read_yaml, refuse_unknown
 from framecap.config.store import S3Config, StoreConfig
 from framecap.config.telemetry import LogConfig, TelemetryConfig
+from framecap.config.timeline import TimelineConfig
 from framecap.config.train import ReinforceConfig, TrainConfig
 from framecap.config.worker import NearDuplicatesConfig, WorkerConfig
 from framecap.errors import ConfigError
@@ -40,6 +41,7 @@ __all__ = [
     "SpoolConfig",
     "StoreConfig",
     "TelemetryConfig",
+    "TimelineConfig",
     "TrainConfig",
     "WorkerConfig",
     "Zones",
@@ -56,6 +58,7 @@ class Config(Section):
     ingest: IngestConfig = IngestConfig()
     captioning: CaptioningConfig = CaptioningConfig()
     worker: WorkerConfig = WorkerConfig()
+    timeline: TimelineConfig = TimelineConfig()
     log: LogConfig = LogConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     train: TrainConfig = TrainConfig()

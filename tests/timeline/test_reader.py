@@ -6,7 +6,6 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,37 +13,11 @@ import pytest
 import framecap
 from framecap.config import StoreConfig
 from framecap.errors import ConfigError, StoreUnavailable
-from framecap.frames import FrameName, camera_of, make_key, parse_key
-from framecap.sidecar import Failure, Frame, Sidecar, Worker, encode
+from framecap.sidecar import Sidecar, encode
 from framecap.stores import open_store
 from framecap.stores.base import Store
-from framecap.timeline import reader
-
-NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
-SECOND = timedelta(seconds=1)
-
-
-def own(camera: str, at: datetime, sequence: int = 0) -> str:
-    return make_key(FrameName(camera, at, sequence))
-
-
-def sidecar(key: str, at: datetime) -> bytes:
-    return encode(
-        Sidecar(
-            status="failed",
-            frame=Frame(key=key, camera=camera_of(key), captured_at=at),
-            error=Failure(kind="empty", message="no bytes", attempts=1),
-            worker=Worker(host="here", pid=1, version="0"),
-            committed_at=NOON,
-        )
-    )
-
-
-def commit(store: Store, key: str, at: datetime | None = None) -> str:
-    name = parse_key(key)
-    when = at or (name.captured_at if name else NOON)
-    store.commit_sidecar(key, sidecar(key, when))
-    return key
+from framecap.timeline import reader, reading
+from tests.timeline.committing import NOON, SECOND, commit, make, own
 
 
 @pytest.fixture
@@ -97,14 +70,14 @@ def test_one_sidecar_a_camera_is_in_memory(store: Store, monkeypatch: pytest.Mon
         for number in range(50):
             commit(store, own(camera, NOON + number * SECOND))
     decoded = 0
-    real = reader.decode
+    real = reading.decode
 
     def counted(data: bytes, where: str) -> Sidecar:
         nonlocal decoded
         decoded += 1
         return real(data, where)
 
-    monkeypatch.setattr(reader, "decode", counted)
+    monkeypatch.setattr(reading, "decode", counted)
     for given, _ in enumerate(framecap.read_sidecars(store.directory or ""), start=1):
         assert decoded <= given + 2
 
@@ -168,7 +141,7 @@ def test_following_a_torn_sidecar_until_it_is_whole(store: Store, caplog: pytest
     try:
         commit(store, "b.jpg")
         assert follower.take(1) == ["b.jpg"]
-        store.replace_sidecar("a.jpg", sidecar("a.jpg", NOON), if_match=b"{")
+        store.replace_sidecar("a.jpg", encode(make("a.jpg", NOON)), if_match=b"{")
         assert follower.take(1) == ["a.jpg"]
     finally:
         assert follower.end() == []

@@ -1,0 +1,162 @@
+"""A store in, the sidecars that are committed to it out, each once: a follower, and the memory of what it has given.
+
+The position is a time of the store's clock up to which everything was given. What is committed later comes, and so does what
+is up to a look-back older and not remembered as given: clocks differ, and listings are not made in one moment. The position
+moves when all that one look has found was given, so that who is killed in between goes on with what is left.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import islice
+from operator import attrgetter
+from typing import Protocol
+
+from framecap.config import IngestConfig
+from framecap.errors import StoreUnavailable
+from framecap.ingest.scan import Listing
+from framecap.stores.base import Entry, Store
+from framecap.timeline.reading import Found, Reader, frame_of, sidecars
+
+logger = logging.getLogger(__name__)
+
+_TIDY_EVERY = 10_000  # sidecars
+_TOGETHER = 10_000  # sidecars that are in memory at most
+
+
+class Memory(Protocol):
+    """What was given: a durable one lets a follower go on where another ended, however that one ended."""
+
+    @property
+    def position(self) -> float:
+        """Everything committed up to then was given (Unix seconds, by the store's clock); -inf at the very start."""
+        ...
+
+    def holds(self, key: str, etag: str) -> bool:
+        """Whether this sidecar of that frame was given."""
+        ...
+
+    def add(self, key: str, etag: str, modified: float) -> None:
+        """It is given."""
+        ...
+
+    def advance(self, position: float, forget_before: float) -> None:
+        """Everything up to `position` is given; what was committed before `forget_before` need not be remembered."""
+        ...
+
+
+class Given:
+    """A memory for the life of this process."""
+
+    def __init__(self) -> None:
+        self.position = -math.inf
+        self._given: dict[str, tuple[str, float]] = {}
+
+    def __len__(self) -> int:
+        return len(self._given)
+
+    def holds(self, key: str, etag: str) -> bool:
+        given = self._given.get(key)
+        return given is not None and given[0] == etag
+
+    def add(self, key: str, etag: str, modified: float) -> None:
+        self._given[key] = (etag, modified)
+
+    def advance(self, position: float, forget_before: float) -> None:
+        self.position = position
+        self._given = {key: given for key, given in self._given.items() if given[1] > forget_before}
+
+
+def remembered_seconds(config: IngestConfig) -> float:
+    """How far behind the position a memory reaches: no full listing must come too late."""
+    return max(config.look_back_seconds, 2 * config.full_scan_seconds)
+
+
+class Follower:
+    """Finds what was committed and not given yet.
+
+    `run` is the whole of it; who keeps a durable memory calls `poll`, and `done` for each sidecar that is dealt with.
+    """
+
+    def __init__(self, store: Store, memory: Memory, config: IngestConfig | None = None) -> None:
+        config = config or IngestConfig()
+        self._memory = memory
+        self.reader = Reader(store)
+        self._pause = config.scan_seconds
+        self._full_every = config.full_scan_seconds
+        self._look_back = remembered_seconds(config)
+        self._listing = Listing(store, timedelta(seconds=config.look_back_seconds), marks="sidecars")
+        self._next_full = -math.inf
+        self._newest = -math.inf  # of what is done
+
+    def skip_what_is_there(self) -> None:
+        """Begin now, if nothing was given ever: what was committed before this call counts as given.
+
+        "Before" is by this machine's clock. Raises StoreUnavailable.
+        """
+        if self._memory.position > -math.inf:
+            return
+        began = time.time()
+        newest = -math.inf
+        for number, entry in enumerate(sidecars(self._full())):
+            if entry.modified < began:
+                newest = max(newest, entry.modified)
+                self._memory.add(frame_of(entry), entry.etag, entry.modified)
+            if number % _TIDY_EVERY == _TIDY_EVERY - 1:
+                self._memory.advance(self._memory.position, newest - self._look_back)
+        self._memory.advance(newest if newest > -math.inf else began, newest - self._look_back)
+
+    def poll(self) -> Iterator[Found]:
+        """One look: what was not given yet, in time order (of ten thousand at a time).
+
+        What is not `done` comes again with the next look. The position moves when the iterator has come to its end and all
+        of it is done. Raises StoreUnavailable.
+        """
+        full = time.monotonic() >= self._next_full
+        left = 0
+        new = self._new(self._full() if full else self._listing.incremental())
+        while some := list(islice(self.reader.read(new), _TOGETHER)):
+            for found in sorted(some, key=attrgetter("place")):
+                yield found
+                left += not self._memory.holds(found.key, found.etag)
+        if not left and self._newest > self._memory.position:
+            self._memory.advance(self._newest, self._newest - self._look_back)
+
+    def _new(self, entries: Iterator[Entry]) -> Iterator[Entry]:
+        horizon = self._memory.position - self._look_back
+        for entry in sidecars(entries):
+            if entry.modified > horizon and not self._memory.holds(frame_of(entry), entry.etag):
+                yield entry
+
+    def done(self, found: Found) -> None:
+        """It need not come again."""
+        self._memory.add(found.key, found.etag, found.modified)
+        self._newest = max(self._newest, min(found.modified, time.time()))  # a clock of the future must not hide the present
+
+    def run(self, stop: threading.Event) -> Iterator[Found]:
+        """Look again and again until `stop` is set; who asks for the next has dealt with the last. Waits for a store that is
+        away."""
+        away = False
+        while not stop.is_set():
+            try:
+                for found in self.poll():
+                    if stop.is_set():
+                        return
+                    yield found
+                    self.done(found)
+                away = False
+            except StoreUnavailable as error:
+                if not away:
+                    logger.warning("cannot read the sidecars, will try again: %s", error)
+                away = True
+            stop.wait(self._pause)
+
+    def _full(self) -> Iterator[Entry]:
+        began = time.monotonic()
+        yield from self._listing.full()
+        self._next_full = began + self._full_every

@@ -1,0 +1,167 @@
+"""Following: from now on or from a position, each commit once, over outages and over the death of who follows."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from framecap.config import IngestConfig, StoreConfig
+from framecap.errors import StoreUnavailable
+from framecap.frames import sidecar_key
+from framecap.stores import open_store
+from framecap.stores.base import Store
+from framecap.timeline.follower import Follower, Given
+from framecap.timeline.reading import Found, commit_id
+from tests.timeline.committing import NOON, SECOND, commit, make, own, replace
+
+HOUR = 3600.0
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(StoreConfig(frames=str(tmp_path / "frames")))
+
+
+def take(follower: Follower) -> list[str]:
+    """One look, all of it dealt with."""
+    keys = []
+    for found in follower.poll():
+        keys.append(found.key)
+        follower.done(found)
+    return keys
+
+
+def age(store: Store, key: str, seconds: float) -> None:
+    """Make a sidecar one that was committed so long ago."""
+    assert store.directory is not None
+    at = time.time() - seconds
+    os.utime(store.directory / sidecar_key(key), (at, at))
+
+
+def test_from_now_on(store: Store) -> None:
+    for number in range(3):
+        age(store, commit(store, own("east", NOON + number * SECOND)), 5)
+    follower = Follower(store, Given())
+    follower.skip_what_is_there()
+    assert take(follower) == []
+    later = [commit(store, own("east", NOON + number * SECOND)) for number in (9, 7)]
+    assert take(follower) == sorted(later)
+    assert take(follower) == []
+
+
+def test_what_is_not_done_comes_again_and_holds_the_position(store: Store) -> None:
+    memory = Given()
+    follower = Follower(store, memory)
+    first, second = (commit(store, own("east", NOON + number * SECOND)) for number in range(2))
+    for found in follower.poll():
+        if found.key == second:
+            follower.done(found)
+    assert memory.position < 0
+    assert take(follower) == [first]
+    assert take(follower) == []
+    assert memory.position == pytest.approx(time.time(), abs=60)
+
+
+def test_a_replaced_sidecar_comes_again_under_another_id(store: Store) -> None:
+    key = commit(store, "a.jpg")
+    follower = Follower(store, Given())
+    (failed,) = follower.poll()
+    follower.done(failed)
+    replace(store, key, "A dog.")
+    (captioned,) = follower.poll()
+    assert (failed.sidecar.status, captioned.sidecar.status) == ("failed", "captioned")
+    assert failed.id != captioned.id
+    assert captioned.id == commit_id(captioned.sidecar)
+    assert len(captioned.id) == 32
+
+
+def test_the_memory_forgets_what_is_behind_the_look_back(store: Store) -> None:
+    memory = Given()
+    config = IngestConfig(full_scan_seconds=60, look_back_seconds=600)
+    old = [commit(store, own("east", NOON + number * SECOND)) for number in range(20)]
+    for key in old:
+        age(store, key, HOUR)
+    commit(store, own("east", NOON + 60 * SECOND))
+    follower = Follower(store, memory, config)
+    assert len(take(follower)) == 21
+    assert len(memory) == 1
+    assert take(follower) == []
+    assert take(Follower(store, memory, config)) == []  # a new one lists everything: the position alone tells
+
+
+def test_a_clock_of_the_future_hides_nothing(store: Store) -> None:
+    age(store, commit(store, "a.jpg"), -1e6)
+    follower = Follower(store, Given())
+    follower.skip_what_is_there()
+    take(follower)
+    commit(store, "b.jpg")
+    assert take(follower) == ["b.jpg"]
+
+
+def test_an_empty_store_from_now_on_misses_nothing_over_a_restart(store: Store) -> None:
+    memory = Given()
+    Follower(store, memory).skip_what_is_there()
+    commit(store, "a.jpg")
+    again = Follower(store, memory)
+    again.skip_what_is_there()
+    assert take(again) == ["a.jpg"]
+
+
+def test_an_outage_in_the_middle_of_a_look(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [commit(store, own("east", NOON + number * SECOND)) for number in range(3)]
+    memory = Given()
+    follower = Follower(store, memory)
+    real = store.read_sidecar
+
+    def fails(key: str) -> bytes | None:
+        if key == keys[1]:
+            raise StoreUnavailable("away")
+        return real(key)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "read_sidecar", fails)
+        with pytest.raises(StoreUnavailable):
+            take(follower)
+    assert memory.position < 0
+    assert take(follower) == keys
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_nothing_is_missed_whenever_who_follows_dies(data: st.DataObject, tmp_path: Path) -> None:
+    """The law of a durable memory: commits of any age within the look-back, deaths anywhere; in the end each came."""
+    place = tmp_path / str(time.monotonic_ns())
+    store = open_store(StoreConfig(frames=str(place)))
+    memory = Given()  # outlives its followers, as a durable one does
+    dealt: list[str] = []
+    committed: set[str] = set()
+    follower = Follower(store, memory)
+    for step in range(data.draw(st.integers(1, 6))):
+        for number in range(data.draw(st.integers(0, 4))):
+            camera = data.draw(st.sampled_from(["east", "west"]))
+            key = own(camera, NOON + data.draw(st.integers(-5000, 5000)) * SECOND, 10 * step + number)
+            if store.read_sidecar(key) is None:
+                commit(store, key)
+                age(store, key, data.draw(st.floats(0, 1000)))
+            committed.add(key)
+        dies_after = data.draw(st.none() | st.integers(0, 3))
+        for number, found in enumerate(follower.poll()):
+            if number == dies_after:
+                follower = Follower(store, memory)
+                break
+            dealt.append(found.key)
+            follower.done(found)
+    last = Follower(store, memory)
+    dealt += take(last)
+    assert sorted(dealt) == sorted(committed)
+    assert take(last) == []
+
+
+def test_an_id_needs_the_sidecar_alone() -> None:
+    sidecar = make("a/ü.jpg", NOON)
+    assert Found(sidecar, "1", 1.0).id == Found(sidecar, "2", 2.0).id == "8bb5597351273337062d2b969ae26a67"
