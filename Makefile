@@ -22,8 +22,8 @@ lint: $(DEV)/.installed          ## format, lint, types
 faults: $(DEV)/.installed        ## the fault table in its full size
 	$(DEV)/bin/python -m pytest -m faults --full -rA tests
 
-bench: $(DEV)/.installed         ## frames per second and latency, beside the bare captioner's speed
-	$(DEV)/bin/python -m benchmarks
+bench: $(DEV)/.installed         ## how fast this machine captions, beside the naive loop: make bench BENCH="--full --json"
+	$(DEV)/bin/framecap bench $(BENCH)
 
 docs: $(DEV)/.installed          ## what is generated: docs/command-line.md, framecap/sidecar.schema.json
 	$(DEV)/bin/python docs/generate.py

@@ -1,1 +1,1 @@
-"""How fast framecap is on this machine, every figure beside the bare captioner's."""
+"""What measures: the naive loop that `framecap bench` runs beside framecap, two versions compared, a fleet simulated."""

@@ -25,10 +25,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from benchmarks.__main__ import make_frames
+from framecap.bench.pictures import make_pictures
 from train.karpathy import read_karpathy
 from train.prepare import Recipe, prepare_photos
 
+CLIP = Path(__file__).parents[1] / "samples" / "clip.mp4"
 SIZE = 256
 LARGE = (4000, 3000)  # 12 megapixels
 MARKS = {"640x480": 1.9, "4000x3000": 4.0}
@@ -43,7 +44,7 @@ def main() -> None:
     print(f"{len(os.sched_getaffinity(0))} cores, {options.runs} runs of each side in turn, medians of images/s")
     with tempfile.TemporaryDirectory(prefix="framecap-bench-") as name:
         folder = Path(name)
-        small = make_frames(folder / "640x480", options.photos)
+        small = make_pictures(folder / "640x480", options.photos, CLIP)
         sets = {"640x480": small, "4000x3000": make_large(folder / "4000x3000", small[: options.large_photos])}
         for title, photos in sets.items():
             print(report(title, photos, *compare(folder, photos, options.runs)))

@@ -32,7 +32,7 @@ def test_generated_pages_are_fresh(generated: dict[str, Any]) -> None:
 def test_every_command_and_every_flag_has_help_and_every_command_an_example(generated: dict[str, Any]) -> None:
     commands = list(generated["commands"](make_parser()))
     names = [parser.prog.split()[1] for parser in commands]
-    assert names == ["run", "capture", "work", "caption", "check", "status", "retry", "reconcile", "prune"]
+    assert names == ["run", "capture", "work", "caption", "check", "status", "retry", "reconcile", "prune", "bench"]
     for parser in commands:
         assert "examples:" in parser.epilog
         assert f"  {parser.prog}" in parser.epilog.replace("| ", "| \n  ")

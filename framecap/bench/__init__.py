@@ -1,0 +1,1 @@
+"""How fast framecap is on this machine: a configuration in, figures beside what the machine and the bare model do out."""

@@ -1,0 +1,99 @@
+"""A bundle in its runtime and decoded pictures in; the encoder's and the captioner's speed, and their captions, out."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from framecap.bench.arithmetic import encoder_operations
+from framecap.captioning.bundle import Bundle, open_bundle
+from framecap.captioning.caption import Caption, Images
+from framecap.captioning.captioner import BundleCaptioner
+from framecap.captioning.load import load_runtime
+from framecap.captioning.preprocess import Preprocessing, decode
+from framecap.config import CaptioningConfig, Config
+from framecap.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Frames a second and CPU-milliseconds a frame."""
+
+    frames: float
+    cpu_ms: float
+
+
+class Model:
+    """The captioner that the configuration asks for, and pictures for it; the encoder can be asked alone."""
+
+    def __init__(self, config: Config, pictures: Sequence[Path]) -> None:
+        if config.captioning.runtime == "null":
+            raise ConfigError("captioning.runtime: null has no model to measure: name another")
+        self.config = config
+        self.bundle: Bundle = open_bundle(config.captioning.bundle)
+        self.runtime = load_runtime(self.bundle, config.captioning)
+        size = Preprocessing(self.bundle.card.preprocessing.size)
+        limit = config.worker.max_pixels
+        self.images: Images = np.stack([decode(path.read_bytes(), size, limit).pixels for path in pictures])
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.runtime.name.startswith("torch") and _cuda()
+
+    def operations(self) -> float:
+        """Of the encoder, for one picture."""
+        return encoder_operations(self.bundle, self.runtime)
+
+    def encoder(self) -> Speed:
+        """All that is done once a frame: encoder, the features' projection, the first state."""
+        return self._timed(self.runtime.look)
+
+    def captioner(self, beam: int | None = None) -> Speed:
+        """Encoder and search, in the worker's batches."""
+        captioner = self._captioner(beam)
+        return self._timed(captioner.caption)
+
+    def captions(self, count: int) -> list[str | None]:
+        """Of the first `count` pictures; None where the model gave none."""
+        captioner = self._captioner(None)
+        return [
+            one.text if isinstance(one, Caption) else None
+            for images in self._batches(self.images[:count])
+            for one in captioner.caption(images)
+        ]
+
+    def _captioner(self, beam: int | None) -> BundleCaptioner:
+        config: CaptioningConfig = self.config.captioning
+        if beam is not None:
+            config = config.model_copy(update={"beam": beam})
+        return BundleCaptioner(self.bundle, self.runtime, config)
+
+    def _batches(self, images: Images) -> Iterator[Images]:
+        size = self.config.worker.batch_size
+        return (images[start : start + size] for start in range(0, len(images), size))
+
+    def _timed(self, work: Callable[[Images], object]) -> Speed:
+        work(self.images[: self.config.worker.batch_size])
+        _finish()
+        started, cpu = time.perf_counter(), time.process_time()
+        for images in self._batches(self.images):
+            work(images)
+        _finish()
+        seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu
+        return Speed(len(self.images) / seconds, 1000 * cpu_seconds / len(self.images))
+
+
+def _cuda() -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and torch.cuda.is_available()
+
+
+def _finish() -> None:
+    """Until a GPU has done what it was given."""
+    if _cuda():
+        sys.modules["torch"].cuda.synchronize()

@@ -1,0 +1,114 @@
+"""A configuration in; `framecap` run as a process of its own, and what that cost, out."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import framecap
+from framecap.config import Config
+from framecap.errors import FramecapError
+
+_TAIL = 2000  # characters of what a process said, shown when it fails
+
+
+class MeasurementFailed(FramecapError):
+    """A run that was to be measured did not do its job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of a process and its children: wall and CPU seconds, and the largest resident size of one of them in bytes."""
+
+    seconds: float
+    cpu_seconds: float
+    resident: int
+
+
+class Bench:
+    """A folder for the runs of one benchmark, and the configuration that they share."""
+
+    def __init__(self, folder: Path, config: Config) -> None:
+        self.folder = folder
+        self.config = config
+        self._settings = 0
+
+    def settings(self, **changes: Any) -> Path:
+        """A config.yaml of the model and the worker, with `changes` to these two sections (near-duplicates are off)."""
+        captioning = self.config.captioning.model_dump(mode="json") | changes.get("captioning", {})
+        bundle = captioning["bundle"]
+        captioning["bundle"] = bundle if bundle == "default" else str(Path(bundle).resolve())
+        near_duplicates = {"near_duplicates": self.config.worker.near_duplicates.model_dump() | {"enabled": False}}
+        worker = self.config.worker.model_dump(mode="json") | near_duplicates | changes.get("worker", {})
+        self._settings += 1
+        path = self.folder / f"config-{self._settings}.yaml"
+        path.write_text(yaml.safe_dump({"captioning": captioning, "worker": worker}))
+        return path
+
+    def start(self, *arguments: str | Path, log: Path) -> subprocess.Popen[bytes]:
+        """`framecap ARGUMENTS`; both of its outputs go to `log`."""
+        with log.open("wb") as out:
+            return subprocess.Popen(
+                [sys.executable, "-m", "framecap", *map(str, arguments)],
+                cwd=self.folder,
+                env=environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
+
+    def run(self, *arguments: str | Path) -> tuple[Cost, list[dict[str, Any]]]:
+        """`framecap ARGUMENTS` to its end: its cost, and the lines of JSON that it printed. Raises MeasurementFailed."""
+        log = self.folder / "log"
+        started = time.perf_counter()
+        process = self.start(*arguments, log=log)
+        cost = wait(process, started)
+        if process.returncode:
+            said = log.read_text(errors="replace")[-_TAIL:]
+            raise MeasurementFailed(f"framecap {arguments[0]} ended with {process.returncode}: {said}")
+        return cost, list(lines_of(log))
+
+
+def wait(process: subprocess.Popen[bytes], started: float) -> Cost:
+    """Until the process ends."""
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - started
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss << 10)
+
+
+@contextmanager
+def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """The process, which is told to end, and has ended, afterwards."""
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def lines_of(log: Path) -> Iterator[dict[str, Any]]:
+    """The lines of JSON in a log."""
+    for line in log.read_text(errors="replace").splitlines():
+        try:
+            said = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(said, dict):
+            yield said
+
+
+def environment(given: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """For a process that is to import this very framecap and to heed only the settings it is given."""
+    path = os.pathsep.join(filter(None, (str(Path(framecap.__file__).parents[1]), given.get("PYTHONPATH"))))
+    return {name: value for name, value in given.items() if not name.startswith("FRAMECAP__")} | {"PYTHONPATH": path}

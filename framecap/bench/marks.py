@@ -1,0 +1,53 @@
+"""What is measured, and on what machine, in; the marks that the figures are to reach there out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from framecap.bench.figures import Mark
+
+
+def at_least(value: float) -> Mark:
+    return Mark("at least", value)
+
+
+def at_most(value: float) -> Mark:
+    return Mark("at most", value)
+
+
+_ALL_SAME, _NEARLY_ALL_SAME = at_least(1.0), at_least(0.98)
+_READY, _HELP = at_most(2.0), at_most(0.2)
+_INSTALLED, _SCAN_MEMORY = at_most(400.0), at_most(300.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """The marks of a machine and a model; None where none was set for such a case.
+
+    They were set for 640x480 JPEGs and beam 5: for the default bundle and for ResNeXt101_32x8d on two CPU cores, and for any
+    bundle on one GPU.
+    """
+
+    end_to_end: Mark | None = None  # frames a second
+    added: Mark | None = None  # CPU-milliseconds a frame that the pipeline adds to the captioner's own
+    naive: Mark | None = None  # times the naive loop
+    captioner: Mark | None = None  # part of the encoder's speed
+    gpu_busy: Mark | None = None  # part of a saturated run
+    same: Mark = _ALL_SAME  # part of the captions that are the naive loop's
+    ready: Mark = _READY  # seconds
+    help: Mark = _HELP  # seconds
+    installed: Mark = _INSTALLED  # MB
+    scan_memory: Mark = _SCAN_MEMORY  # MB, with a million finished frames
+
+    @classmethod
+    def of(cls, cores: int, on_gpu: bool, bundle: str, encoder: str, beam: int) -> Marks:
+        """`encoder`: the name on the bundle's card."""
+        if beam != 5:
+            return cls()
+        if on_gpu:
+            return cls(naive=at_least(50), captioner=at_least(0.7), gpu_busy=at_least(0.9), same=_NEARLY_ALL_SAME)
+        if cores == 2 and bundle == "default":
+            return cls(end_to_end=at_least(80), added=at_most(5), naive=at_least(8))
+        if cores == 2 and encoder == "resnext101_32x8d":
+            return cls(naive=at_least(3))
+        return cls()

@@ -1,0 +1,66 @@
+"""Pictures on a disk in; the speed and the CPU time of `framecap work --once` with them out."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from framecap.bench.children import Bench, Cost, MeasurementFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Worked:
+    """Frames a second from the worker's first look for frames to its end, the run's cost, and how many were captioned."""
+
+    frames: int
+    seconds: float
+    cost: Cost
+    summary: dict[str, Any]
+
+    @property
+    def speed(self) -> float:
+        return self.frames / self.seconds if self.seconds else 0.0
+
+    def cpu_ms(self, start: Cost) -> float:
+        """CPU-milliseconds a frame, without what a run without frames costs."""
+        return 1000 * (self.cost.cpu_seconds - start.cpu_seconds) / self.frames
+
+
+def work(bench: Bench, pictures: Sequence[Path], cameras: int = 1, **changes: Any) -> Worked:
+    """Caption them once, in a fresh place, spread over so many cameras; `changes`: see Bench.settings."""
+    place = fresh_place(bench)
+    for number, picture in enumerate(pictures):
+        camera = place / f"camera-{number % cameras}"
+        camera.mkdir(exist_ok=True)
+        os.link(picture, camera / picture.name)
+    try:
+        return work_in(bench, place, len(pictures), **changes)
+    finally:
+        shutil.rmtree(place)
+
+
+def nothing(bench: Bench, **changes: Any) -> Cost:
+    """What the same costs where there are no frames: start and end."""
+    return work_in(bench, fresh_place(bench), 0, **changes).cost
+
+
+def work_in(bench: Bench, place: Path, expected: int, **changes: Any) -> Worked:
+    """Caption what is pending there. Raises MeasurementFailed unless so many frames get their sidecar."""
+    cost, lines = bench.run("work", "--once", "--frames", place, "--config", bench.settings(**changes))
+    summary: dict[str, Any] = next((line for line in reversed(lines) if "captioned" in line and "seconds" in line), {})
+    done = summary.get("captioned", 0) + summary.get("duplicate", 0)
+    if done != expected:
+        raise MeasurementFailed(f"{done} of {expected} frames were captioned: {summary}")
+    return Worked(expected, summary.get("seconds", 0.0), cost, summary)
+
+
+def fresh_place(bench: Bench) -> Path:
+    """An empty folder."""
+    place = bench.folder / "place"
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    return place

@@ -1,0 +1,117 @@
+"""The naive loop: by the same rules it finds the same captions as framecap's own search, and it runs as a command."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from benchmarks.naive_loop import NaiveLoop, compare
+from framecap.captioning.bundle import open_bundle
+from framecap.captioning.caption import Caption
+from framecap.captioning.load import load_captioner
+from framecap.captioning.preprocess import Preprocessing, decode
+from framecap.config import CaptioningConfig
+from tests.command import ROOT, environment
+from tests.tiny import COLOURS, SHAPES, picture
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("pictures")
+    paths = []
+    for number, (colour, shape) in enumerate((colour, shape) for colour in COLOURS for shape in SHAPES):
+        paths.append(folder / f"{number}.jpg")
+        cv2.imwrite(str(paths[-1]), picture(colour, shape, number))
+    return paths
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    beam=st.integers(1, 6),
+    max_words=st.integers(1, 8),
+    block_ngrams=st.integers(0, 3),
+    length_penalty=st.sampled_from([0.0, 0.7, 1.5]),
+    number=st.integers(0, len(COLOURS) * len(SHAPES) - 1),
+)
+def test_it_says_what_framecap_says(
+    tiny_bundle: Path,
+    pictures: list[Path],
+    beam: int,
+    max_words: int,
+    block_ngrams: int,
+    length_penalty: float,
+    number: int,
+) -> None:
+    config = CaptioningConfig(
+        bundle=str(tiny_bundle),
+        runtime="torch",
+        beam=beam,
+        max_words=max_words,
+        block_ngrams=block_ngrams,
+        length_penalty=length_penalty,
+    )
+    data = pictures[number].read_bytes()
+    captioner = load_captioner(config)
+    pixels = decode(data, Preprocessing(captioner.image_size), 10**6).pixels
+    (ours,) = captioner.caption(pixels[None])
+    naive = NaiveLoop(open_bundle(config.bundle), config).run([data])
+    assert isinstance(ours, Caption)
+    assert naive.captions == [ours.text]
+
+
+def test_the_tutorial_s_own_search_ends_or_says_that_nothing_ended(tiny_bundle: Path, pictures: list[Path]) -> None:
+    data = [path.read_bytes() for path in pictures]
+    loop = NaiveLoop(open_bundle(str(tiny_bundle)), CaptioningConfig(bundle=str(tiny_bundle), max_words=8))
+    said = loop.run(data, tutorial=True)
+    assert all(caption is None or caption.endswith(".") for caption in said.captions)
+    assert any(said.captions)
+    assert said.caption_seconds > 0
+    short = NaiveLoop(open_bundle(str(tiny_bundle)), CaptioningConfig(bundle=str(tiny_bundle), max_words=1, beam=1))
+    assert None in short.run(data, tutorial=True).captions
+
+
+def test_both_are_compared(tiny_bundle: Path, pictures: list[Path]) -> None:
+    loop = NaiveLoop(open_bundle(str(tiny_bundle)), CaptioningConfig(bundle=str(tiny_bundle)))
+    figures = compare(loop, [path.read_bytes() for path in pictures])
+    assert figures["same_captions"] == figures["frames"] == len(pictures)
+    ratio = figures["framecap_frames_per_second"] / figures["naive_frames_per_second"]
+    assert figures["ratio"] == pytest.approx(ratio)
+
+
+def test_it_serves_the_benchmark(tiny_bundle: Path, pictures: list[Path]) -> None:
+    asked = [json.dumps({"paths": [str(pictures[0])], "tutorial": tutorial}) for tutorial in (False, True)]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.naive_loop", "--serve", "--bundle", tiny_bundle, "--config", '{"beam": 2}'],
+        cwd=ROOT,
+        env=environment(),
+        input="\n".join(asked),
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+    ready, *answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert ready["device"] in ("cpu", "cuda")
+    assert [len(answer["captions"]) for answer in answers] == [1, 1]
+
+
+def test_a_bundle_that_is_not_there_ends_in_a_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.naive_loop", "--bundle", tmp_path / "none", "x.jpg"],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert done.stderr.startswith("naive_loop: ")
+    assert "no model bundle here" in done.stderr
