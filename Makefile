@@ -20,7 +20,7 @@ lint: $(DEV)/.installed          ## format, lint, types
 	$(DEV)/bin/mypy
 
 faults: $(DEV)/.installed        ## the fault table in its full size
-	$(DEV)/bin/python -m pytest -m faults --full -rA tests
+	$(DEV)/bin/python -m pytest -m faults --full --numprocesses 3 --dist worksteal --durations 20 tests
 
 bench: $(DEV)/.installed         ## how fast this machine captions, beside the naive loop: make bench BENCH="--full --json"
 	$(DEV)/bin/framecap bench $(BENCH)

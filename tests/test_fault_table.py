@@ -1,0 +1,65 @@
+"""The fault table itself: a row that failed, was skipped or is tested by nothing fails the run of the whole table."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+ONE_OF_EACH = """
+import pytest
+
+@pytest.mark.faults(1)
+def test_first(figure):
+    figure("200 kills")
+
+@pytest.mark.faults(1)
+@pytest.mark.faults(2)
+def test_second(full):
+    assert full
+
+@pytest.mark.faults(3)
+def test_skipped():
+    pytest.skip("no server")
+
+@pytest.mark.faults(4)
+def test_failed(figure):
+    figure("1 missing")
+    assert False
+"""
+
+
+def run(pytester: pytest.Pytester, *arguments: str, test: str = ONE_OF_EACH) -> pytest.RunResult:
+    pytester.makepyfile(test)
+    return pytester.runpytest_subprocess("-p", "tests.fault_table", "-p", "no:cacheprovider", "--full", *arguments)
+
+
+def test_each_row_is_one_line_with_its_words_verdict_and_figures(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(request.config.rootpath))
+    seen = run(pytester, "-m", "faults", "--numprocesses", "2")
+    seen.stdout.re_match_lines(
+        [
+            r" +1  ok +0 s  kill -9 of the worker.*: 200 kills$",
+            r" +2  ok .*: 1 tests passed$",
+            r" +3  FAILED ",
+            r" +skipped: .*test_skipped",
+            r" +4  FAILED .*: 1 missing$",
+            r" +failed: .*test_failed",
+            r" +5  NOTHING ",
+            r"2 of 35 rows at their mark",
+        ],
+    )
+    assert seen.ret == 1
+
+
+def test_a_row_that_nothing_tests_fails_the_whole_table_only(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(request.config.rootpath))
+    good = "import pytest\n\n@pytest.mark.faults(1)\ndef test_good():\n    pass\n"
+    assert run(pytester, "-m", "faults", test=good).ret == 1
+    one = run(pytester, "-m", "faults", "-k", "good", test=good)
+    assert one.ret == 0
+    one.stdout.fnmatch_lines(["1 of 1 rows at their mark"])
