@@ -25,6 +25,7 @@ from framecap.captioning.caption import ModelName
 from framecap.config import IngestConfig, StoreConfig
 from framecap.errors import EmptyFrame, FrameGone
 from framecap.frames import FrameName, is_frame_key, make_key, parse_key
+from framecap.ingest.admission import Admission
 from framecap.ingest.pending import Pending
 from framecap.ingest.scanner import ScanIngest, ScanLease
 from framecap.stores import open_store
@@ -117,7 +118,7 @@ class Contract(RuleBasedStateMachine):
         self.store = store
         self.outside = outside
         self.now = 1000.0
-        self.workers = [self.new_worker(), self.new_worker()]
+        self.workers = [self.new_worker(number) for number in range(2)]
         self.newest = {"a": BEGIN, "b": BEGIN}
         self.numbers = itertools.count()
         self.there: dict[str, bytes] = {}
@@ -126,9 +127,11 @@ class Contract(RuleBasedStateMachine):
         self.commits: Counter[str] = Counter()
         self.torn: set[str] = set()
 
-    def new_worker(self) -> Worker:
+    def new_worker(self, number: int) -> Worker:
+        """The first one has room for a few frames only."""
         ingest = ScanIngest(LOOKING, self.store, None)
-        ingest.pending = Pending(LOOKING.settle_seconds, LOOKING.scan_seconds / 2, lambda: self.now)
+        room = Admission(2, least=1) if number == 0 else Admission()
+        ingest.pending = Pending(LOOKING.settle_seconds, LOOKING.scan_seconds / 2, lambda: self.now, room)
         return Worker(ingest)
 
     @initialize(is_running=st.booleans())
@@ -202,6 +205,7 @@ class Contract(RuleBasedStateMachine):
         ingest = self.workers[number].ingest
         full, ingest._full_wanted = ingest._full_wanted, False
         ingest._scan(full)
+        ingest._refill()
 
     @rule(number=st.integers(0, 1))
     def scan_all(self, number: int) -> None:
@@ -261,7 +265,7 @@ class Contract(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 1))
     def crash(self, number: int) -> None:
-        self.workers[number] = self.new_worker()
+        self.workers[number] = self.new_worker(number)
 
     @precondition(lambda self: any(worker.hand for worker in self.workers))
     @rule(data=st.data(), is_empty=st.booleans())

@@ -1,7 +1,8 @@
 """The pending set: what scans and hints observe in, frames for workers out; fair across cameras, in key order within one.
 
-A frame is READY (a worker may have it), WAITING (until a time: it settles, or was given back) or IN_HAND. Everything waits
-on one condition; nothing polls.
+It holds as many frames as its admission lets in, and knows where those begin that it left out. A frame is READY (a worker
+may have it), WAITING (until a time: it settles, or was given back) or IN_HAND. Everything waits on one condition; nothing
+polls.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from framecap.frames import camera_of
+from framecap.ingest.admission import Admission, Refill
 from framecap.ingest.base import Backlog
 from framecap.stores.base import Entry
 from framecap.telemetry import pending_frames
@@ -43,10 +45,18 @@ class Item:
 class Pending:
     """Frames without a sidecar. Safe to use from several threads."""
 
-    def __init__(self, settle_seconds: float, confirm_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        settle_seconds: float,
+        confirm_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        admission: Admission | None = None,
+    ) -> None:
         self._settle = settle_seconds
         self._confirm = confirm_seconds  # two looks at least so far apart make a frame sure
         self._clock = clock
+        self._admission = admission or Admission()
+        self._is_full_scan = False
         self._changed = threading.Condition()
         self._items: dict[str, Item] = {}
         self._in_hand = 0
@@ -58,7 +68,7 @@ class Pending:
         self._last_activity = clock()
 
     def observe(self, entry: Entry, sure: bool, torn: bytes | None = None, listed: bool = False) -> bool:
-        """A frame without a sidecar was seen. Returns whether it was unknown.
+        """A frame without a sidecar was seen. Returns whether it was unknown, and is kept.
 
         `sure` frames (closed, renamed into place, or there before us) are ready at once. Others are ready when a second look
         finds them unchanged, or when they have settled; empty ones when they have settled. What a listing shows (`listed`)
@@ -70,10 +80,12 @@ class Pending:
             if item is None:
                 if listed and self._done.get(entry.key) == entry.etag:
                     return False
-                item = self._items[entry.key] = Item(entry, torn, since=now, looked=now)
-                self._last_activity = now
-                self._decide(item, now, sure)
-                self._publish()
+                if torn is not None:  # only the first scan looks for torn sidecars
+                    self._admission.keep(entry.key)
+                elif not self._admission.admit(entry.key):
+                    self._admission.leave_out(entry.key, counts=listed and self._is_full_scan)
+                    return False
+                self._add(entry, now, sure, torn)
                 return True
             known = item.entry.etag == entry.etag
             if not known:
@@ -86,6 +98,38 @@ class Pending:
                 elif self._is_confirmed(item, now):
                     self._wait_until(item, now)
             return False
+
+    def refill(self, entry: Entry, sure: bool) -> bool:
+        """A frame that may have been left out was listed. Whether it could be kept, or is done or known already."""
+        with self._changed:
+            if entry.key in self._items or self._done.get(entry.key) == entry.etag:
+                return True
+            if not self._admission.admit(entry.key, refilling=True):
+                return False
+            self._add(entry, self._clock(), sure, None)
+            return True
+
+    def _add(self, entry: Entry, now: float, sure: bool, torn: bytes | None) -> None:
+        item = self._items[entry.key] = Item(entry, torn, since=now, looked=now)
+        self._last_activity = now
+        self._decide(item, now, sure)
+        self._publish()
+
+    def is_whole(self) -> bool:
+        """Whether no frame was left out."""
+        return self._admission.is_whole
+
+    def refills(self) -> list[Refill]:
+        """The folders in which frames were left out, and for which there is room again."""
+        with self._changed:
+            return [] if self._admission.is_whole else self._admission.refills()
+
+    def refilled(self, refill: Refill, first: str | None) -> None:
+        """A folder was listed again, up to the key `first` that could not be kept; None: to its end."""
+        with self._changed:
+            self._admission.refilled(refill, first)
+            self._last_activity = self._clock()
+            self._publish()
 
     def _decide(self, item: Item, now: float, sure: bool) -> None:
         self._wait_until(item, now if sure and item.entry.size > 0 else item.since + self._settle)
@@ -117,6 +161,7 @@ class Pending:
             item = self._items.get(key)
             if item is not None and item.state is not State.IN_HAND and item.torn is None:
                 del self._items[key]
+                self._admission.gone(key)
                 self._publish()
 
     def take(self, timeout: float) -> Item | None:
@@ -163,6 +208,7 @@ class Pending:
         """A frame in hand has its sidecar, or has gone. Returns whether it was replaced meanwhile: then look at it again."""
         with self._changed:
             item = self._items.pop(key)
+            self._admission.gone(key)
             self._in_hand -= 1
             self._done[key] = etag
             self._last_activity = self._clock()
@@ -184,10 +230,13 @@ class Pending:
         with self._changed:
             return max(0.0, self._items[key].since + self._settle - self._clock())
 
-    def begin_scan(self) -> float:
-        """From now on a listing may be older than what is done. Returns now."""
+    def begin_scan(self, full: bool = False) -> float:
+        """From now on a listing may be older than what is done; `full`: it shows everything. Returns now."""
         with self._changed:
             self._done.clear()
+            self._is_full_scan = full
+            if full:
+                self._admission.recount()
             return self._clock()
 
     def unconfirmed(self, before: float) -> list[str]:
@@ -207,12 +256,12 @@ class Pending:
     def idle_since(self) -> float | None:
         """When the last thing happened, if nothing is pending; else None."""
         with self._changed:
-            return None if self._items else self._last_activity
+            return self._last_activity if not self._items and self._admission.is_whole else None
 
     def backlog(self) -> Backlog:
         with self._changed:
             oldest = min((item.entry.modified for item in self._items.values()), default=None)
-            return Backlog(len(self._items), self._in_hand, oldest)
+            return Backlog(self._count(), self._in_hand, oldest)
 
     def close(self) -> None:
         """Nothing more is given out; what is in hand can still be ended."""
@@ -223,5 +272,8 @@ class Pending:
     def __contains__(self, key: str) -> bool:
         return key in self._items
 
+    def _count(self) -> int:
+        return len(self._items) + self._admission.left_out
+
     def _publish(self) -> None:
-        pending_frames.set(len(self._items))
+        pending_frames.set(self._count())

@@ -6,6 +6,7 @@ import logging
 import math
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -13,10 +14,12 @@ from pathlib import Path
 from framecap.config import IngestConfig
 from framecap.errors import FrameGone, KeyRefused, StoreUnavailable
 from framecap.frames import is_frame_key
+from framecap.ingest.admission import LIMIT, Admission, Refill
 from framecap.ingest.base import Backlog
 from framecap.ingest.pending import Item, Pending
 from framecap.ingest.scan import Listing, pairs
 from framecap.ingest.shard import Shard
+from framecap.ingest.wall_clock import WallClock
 from framecap.ingest.watch import Watch
 from framecap.sidecar import is_whole
 from framecap.stores.base import Entry, Store
@@ -25,8 +28,9 @@ from framecap.telemetry import health
 logger = logging.getLogger(__name__)
 
 _MAX_BACK_OFF = 30.0  # seconds between two tries of a store that is away
-_SCAN_SHARE = 0.1  # of the time, at most, is spent on scans
-_HINTED_SCAN_SHARE = 0.02  # where hints find what is new, and scans only what they miss
+_SCAN_SHARE, _LONGEST_PAUSE = 0.1, 10.0  # of the time, at most, is spent on scans, as long as no pause gets longer (seconds)
+_HINTED_SCAN_SHARE, _HINTED_LONGEST_PAUSE = 0.02, 60.0  # where hints find what is new, and scans only what they miss
+_REFILL_SECONDS = 1.0  # between two looks whether there is room for what was left out
 _MAX_SUSPECTS = 1000
 
 
@@ -66,13 +70,16 @@ class ScanIngest:
     def __init__(self, config: IngestConfig, store: Store, watched: Path | None) -> None:
         self._config = config
         self._store = store
-        self.pending = Pending(config.settle_seconds, config.scan_seconds / 2)
+        self.pending = Pending(config.settle_seconds, config.scan_seconds / 2, admission=Admission(LIMIT))
         self._listing = Listing(store, timedelta(seconds=config.look_back_seconds))
         self._watch = None if watched is None else Watch(watched, self._on_file, self._on_folder)
         self._shard = None if config.shard is None else Shard.parse(config.shard)
         self._suspects: set[str] = set()  # found by the last scan, and not yet told of by a hint
         self._renewed = -math.inf  # when hints were last found to be missing
         self._share = _SCAN_SHARE if watched is None else _HINTED_SCAN_SHARE
+        self._longest_pause = _LONGEST_PAUSE if watched is None else _HINTED_LONGEST_PAUSE
+        self._back_off = 0.0
+        self._clock = WallClock()
         self._wake = threading.Condition()
         self._full_wanted = True
         self._closing = False
@@ -122,12 +129,12 @@ class ScanIngest:
             self._thread.join(5)  # a store that hangs must not keep the process from ending
 
     def settles_in(self, key: str) -> float:
-        """See Lease. On a disk of this machine the file's own time counts as well."""
+        """See Lease. On a disk of this machine the file's own time counts as well, but not soon after the clock was set."""
         entry = self._store.stat(key)
         self.pending.observe(entry, sure=False)
         seconds = self.pending.settles_in(key)
-        if self._store.hints:
-            seconds = min(seconds, max(0.0, entry.modified + self._config.settle_seconds - time.time()))
+        if self._store.hints and self._clock.steady_for() >= self._config.settle_seconds:
+            seconds = min(seconds, max(0.0, entry.modified + self._config.settle_seconds - self._clock.now()))
         return seconds
 
     def finish(self, entry: Entry) -> None:
@@ -175,53 +182,96 @@ class ScanIngest:
     # --- scans: the scan thread ---
 
     def _run(self) -> None:
-        back_off = 0.0
         next_full = -math.inf
-        while True:
+        while not self._closing:
             with self._wake:
-                if self._closing:
-                    return
                 full, self._full_wanted = self._full_wanted or time.monotonic() >= next_full, False
             began = time.monotonic()
-            try:
-                self._scan(full)
-            except StoreUnavailable as error:
-                if not back_off:
-                    logger.warning("cannot scan, will try again: %s", error)
-                self._trouble = f"cannot scan, trying again: {error}"
-                back_off = min(max(2 * back_off, self._config.scan_seconds), _MAX_BACK_OFF)
-                with self._wake:
-                    self._full_wanted = True
-            except Exception:
-                logger.exception("a scan failed, will try again")
-                self._trouble = "a scan failed, see the log; trying again"
-                back_off = _MAX_BACK_OFF
-            else:
-                if back_off:
-                    logger.info("scans work again")
-                back_off = 0.0
-                self._trouble = None
-                if full:
-                    self._full_took = time.monotonic() - began
-                    next_full = began + max(self._config.full_scan_seconds, self._full_took / self._share)
-            self._pause(back_off, time.monotonic() - began)
+            worked = self._works(lambda full=full: self._scan(full))  # type: ignore[misc]
+            took = time.monotonic() - began
+            if worked and full:
+                self._full_took = took
+                next_full = began + max(self._config.full_scan_seconds, took / self._share)
+            self._pause(took, full)
 
-    def _pause(self, back_off: float, took: float) -> None:
-        """Until the next scan is due; a wanted full scan comes sooner, but not at once after the last."""
+    def _works(self, look: Callable[[], None]) -> bool:
+        """Whether the store let us look; if not, everything is looked at again after a while."""
+        try:
+            look()
+        except StoreUnavailable as error:
+            if not self._back_off:
+                logger.warning("cannot scan, will try again: %s", error)
+            self._trouble = f"cannot scan, trying again: {error}"
+            self._back_off = min(max(2 * self._back_off, self._config.scan_seconds), _MAX_BACK_OFF)
+            self._want_full()
+        except Exception:
+            logger.exception("a scan failed, will try again")
+            self._trouble = "a scan failed, see the log; trying again"
+            self._back_off = _MAX_BACK_OFF
+        else:
+            if self._back_off:
+                logger.info("scans work again")
+            self._back_off = 0.0
+            self._trouble = None
+        return not self._back_off
+
+    def _pause(self, took: float, full: bool) -> None:
+        """Until the next scan is due, which is longer after a slow one; what was left out is looked for meanwhile.
+
+        A wanted full scan comes sooner, but not at once after the last. Full scans are far apart as it is: a long one puts
+        off only the next full one.
+        """
         ended = time.monotonic()
-        due = ended + (back_off or max(self._config.scan_seconds, took / self._share))
+        longest = self._longest_pause if full else max(self._longest_pause, took)
+        due = ended + (self._back_off or max(self._config.scan_seconds, min(took / self._share, longest)))
+        refilled = -math.inf
+        while not self._is_over(due, ended + self._full_took, refilled):
+            began = time.monotonic()
+            if not self._works(self._refill):
+                due = time.monotonic() + self._back_off
+            refilled = time.monotonic() + (time.monotonic() - began) / _SCAN_SHARE
+
+    def _is_over(self, due: float, due_full: float, refilled: float) -> bool:
+        """Wait; whether the pause is over, or it is time to see whether there is room for what was left out."""
         with self._wake:
             while not self._closing:
                 now = time.monotonic()
-                until = min(due, ended + self._full_took) if self._full_wanted and not back_off else due
+                until = min(due, due_full) if self._full_wanted and not self._back_off else due
                 if now >= until:
-                    return
+                    return True
+                if not self._back_off and not self.pending.is_whole():
+                    if now >= refilled + _REFILL_SECONDS:
+                        return False
+                    until = min(until, refilled + _REFILL_SECONDS)
                 self._wake.wait(until - now)
+        return True
+
+    def _refill(self) -> None:
+        """List the folders again in which frames were left out, as far as there is room."""
+        for refill in self.pending.refills():
+            self.pending.refilled(refill, self._refill_folder(refill))
+
+    def _refill_folder(self, refill: Refill) -> str | None:
+        """The first key that had no room; None when all had."""
+        if refill.prefix:
+            entries = self._store.list(refill.prefix, refill.after)
+        else:
+            entries = (item for item in self._store.top() if isinstance(item, Entry) and item.key > refill.after)
+        for frame, sidecar in pairs(entries):
+            if self._closing:
+                return frame.key
+            if not self._is_ours(frame.key):
+                continue
+            if _is_there(sidecar):
+                self.pending.drop(frame.key)
+            elif not self.pending.refill(frame, self._is_sure(frame.key)):
+                return frame.key
+        return None
 
     def _scan(self, full: bool) -> None:
         self._tend_watch()
         first = self._full_began == -math.inf
-        began = self.pending.begin_scan()
+        began = self.pending.begin_scan(full)
         self._suspects = set()
         for frame, sidecar in pairs(self._listing.full() if full else self._listing.incremental()):
             if self._closing:
@@ -231,7 +281,9 @@ class ScanIngest:
             torn = self._torn(frame, sidecar) if first and not self._store.whole_sidecars else None
             if _is_there(sidecar) and torn is None:
                 self.pending.drop(frame.key)
-            elif self._observe(frame, torn) and not first and len(self._suspects) < _MAX_SUSPECTS:
+                continue
+            unknown = self.pending.observe(frame, self._is_sure(frame.key), torn, listed=True)
+            if unknown and not first and len(self._suspects) < _MAX_SUSPECTS:
                 self._suspects.add(frame.key)
         for key in self.pending.unconfirmed(before=began):
             try:
@@ -241,11 +293,10 @@ class ScanIngest:
         if full:
             self._full_began = began
 
-    def _observe(self, frame: Entry, torn: bytes | None) -> bool:
+    def _is_sure(self, key: str) -> bool:
         """With hints, a frame that no hint told of is no news; without, only a second look tells that it is whole, where it
         may not be."""
-        sure = self._store.whole_frames or (self._watch is not None and frame.key not in self.pending)
-        return self.pending.observe(frame, sure, torn, listed=True)
+        return self._store.whole_frames or (self._watch is not None and key not in self.pending)
 
     def _torn(self, frame: Entry, sidecar: Entry | None) -> bytes | None:
         """The bytes of a young sidecar that is torn: its writer died in the middle."""

@@ -18,6 +18,7 @@ from framecap.config import IngestConfig, StoreConfig
 from framecap.errors import FrameGone, StoreUnavailable
 from framecap.ingest import open_ingest
 from framecap.ingest.scanner import ScanIngest, ScanLease
+from framecap.ingest.wall_clock import WallClock
 from framecap.stores import open_store
 from framecap.stores.base import Commit, Store
 
@@ -349,6 +350,69 @@ def test_what_sorts_before_the_watermark_is_found_by_a_full_scan(bench: Bench) -
         bench.put("east/2020/11/22/11/east-20201122T113000.000000Z-00000001.jpg")
         bench.caption(bench.lease(ingest))
     bench.check(2)
+
+
+@both
+def test_a_backlog_larger_than_memory_is_done_in_order_and_fairly(
+    bench: Bench, hints: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 2500 frames some 600 are in memory at most; a camera that comes last has its turn at once."""
+    monkeypatch.setattr("framecap.ingest.scanner.LIMIT", 100)
+    monkeypatch.setattr("framecap.ingest.scanner._REFILL_SECONDS", 0.01)
+    expected = [f"{folder}{number:04}.jpg" for folder in ("", "a/", "b/2026/", "c/") for number in range(600)]
+    expected += [f"z/{number}.jpg" for number in range(100)]
+    for key in expected:
+        bench.put(key)
+    order: list[str] = []
+    with bench.ingest(hints) as ingest:
+        ends = time.monotonic() + 2 * DEADLINE
+        while not ingest.exhausted():
+            assert time.monotonic() < ends, ingest.backlog()
+            assert len(ingest.pending._items) <= 100 + 5 * 200
+            if (lease := ingest.lease(0.02)) is not None:
+                order.append(lease.entry.key)
+                bench.caption(lease)
+                if len(order) == 1000:
+                    bench.put("z/new.jpg")  # told of, or found, beside a backlog
+    bench.check(len(expected) + 1)
+    assert max(order.index(key) for key in expected if key.startswith("z/")) < 1000, "it does not wait for the others"
+    for folder in ("0", "a/", "b/", "c/"):
+        mine = [key for key in order if key.startswith(folder)]
+        assert mine == sorted(mine), "a camera's frames come in the order of their keys"
+
+
+def test_an_unfinished_frame_is_not_settled_because_the_clock_was_set(bench: Bench) -> None:
+    clock = WallClock()
+    with bench.ingest(hints=True, settle_seconds=10.0) as ingest:
+        ingest._clock = clock
+        bench.put("torn.jpg", b"torn")
+        lease = bench.lease(ingest)
+        clock._wall = lambda: time.time() + 3600
+        assert lease.settles_in() > 5, "an hour forward: its file only seems to be old"
+        lease.done()
+
+
+@pytest.mark.parametrize(
+    ("took", "full", "hints", "pause"),
+    [
+        (0.01, False, False, 2.0),
+        (0.5, False, False, 5.0),
+        (4.0, False, False, 10.0),
+        (4.0, False, True, 60.0),
+        (40.0, False, False, 40.0),
+        (40.0, True, False, 10.0),
+    ],
+)
+def test_after_a_slow_scan_there_is_a_pause_with_an_end(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, took: float, full: bool, hints: bool, pause: float
+) -> None:
+    ingest = ScanIngest(IngestConfig(scan_seconds=2.0), bench.store, bench.root if hints else None)
+    seen: list[float] = []
+    now = time.monotonic()
+    monkeypatch.setattr("framecap.ingest.scanner.time.monotonic", lambda: now)
+    monkeypatch.setattr(ingest, "_is_over", lambda due, *_: seen.append(due - now) or True)
+    ingest._pause(took, full)
+    assert seen == [pytest.approx(pause)]
 
 
 @pytest.mark.faults(18)
