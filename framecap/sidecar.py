@@ -113,8 +113,8 @@ class Sidecar(_Part):
     )
     confidence: Probability | None = Field(
         None,
-        description="probability that the caption fits, by the bundle's calibration; without one: exp(mean log-probability); "
-        "null where the captioner gives no probabilities (a vision server may not)",
+        description="probability that the caption fits, by the bundle's calibration; without one: exp(mean log-probability);"
+        " null where the captioner gives no probabilities (a vision server may not)",
     )
     uncertain: bool | None = Field(
         None, description="whether the confidence is below captioning.uncertain_below; null: the bundle is not calibrated"

@@ -204,8 +204,8 @@ class Contract(RuleBasedStateMachine):
         self.now += seconds
         ingest = self.workers[number].ingest
         full, ingest._full_wanted = ingest._full_wanted, False
-        ingest._scan(full)
-        ingest._refill()
+        ingest.scan(full)
+        ingest.refill()
 
     @rule(number=st.integers(0, 1))
     def scan_all(self, number: int) -> None:

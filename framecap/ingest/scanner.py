@@ -187,7 +187,7 @@ class ScanIngest:
             with self._wake:
                 full, self._full_wanted = self._full_wanted or time.monotonic() >= next_full, False
             began = time.monotonic()
-            worked = self._works(lambda full=full: self._scan(full))  # type: ignore[misc]
+            worked = self._works(lambda full=full: self.scan(full))  # type: ignore[misc]
             took = time.monotonic() - began
             if worked and full:
                 self._full_took = took
@@ -227,7 +227,7 @@ class ScanIngest:
         refilled = -math.inf
         while not self._is_over(due, ended + self._full_took, refilled):
             began = time.monotonic()
-            if not self._works(self._refill):
+            if not self._works(self.refill):
                 due = time.monotonic() + self._back_off
             refilled = time.monotonic() + (time.monotonic() - began) / _SCAN_SHARE
 
@@ -246,7 +246,7 @@ class ScanIngest:
                 self._wake.wait(until - now)
         return True
 
-    def _refill(self) -> None:
+    def refill(self) -> None:
         """List the folders again in which frames were left out, as far as there is room."""
         for refill in self.pending.refills():
             self.pending.refilled(refill, self._refill_folder(refill))
@@ -268,7 +268,9 @@ class ScanIngest:
                 return frame.key
         return None
 
-    def _scan(self, full: bool) -> None:
+    def scan(self, full: bool) -> None:
+        """Look once, as the thread does again and again: at everything, or where something new can be. Raises
+        StoreUnavailable."""
         self._tend_watch()
         first = self._full_began == -math.inf
         began = self.pending.begin_scan(full)

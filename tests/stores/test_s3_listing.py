@@ -6,16 +6,16 @@ from bisect import insort
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from framecap.bench.listed import Frames, ListedClient, folder_order
 from framecap.config import IngestConfig, S3Config
 from framecap.errors import StoreUnavailable
-from framecap.frames import FrameName, make_key, sidecar_key
+from framecap.frames import FrameName, make_key
 from framecap.ingest import open_ingest
 from framecap.ingest.scan import Listing, pairs
 from framecap.stores.base import Store
@@ -25,7 +25,6 @@ from framecap.stores.s3_client import S3Address
 from framecap.stores.s3_listing import Keys
 from tests.proxy import Proxy
 from tests.s3 import Bucket
-from tests.stores.listed import ListedClient, folder_order
 
 WHOLE = b'{"status": "captioned"}'
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -83,28 +82,6 @@ def test_a_server_of_another_order_is_found_out_before_it_can_harm() -> None:
     with pytest.raises(StoreUnavailable, match="folders are listed one by one from now on"):
         list(keys.entries("", ""))
     assert next(iter(keys.entries("", ""))).key == "a-1/1.jpg"
-
-
-class Frames(Sequence[str]):
-    """The sorted keys of frames and their sidecars, made when they are looked at: own keys, a frame a second per camera."""
-
-    def __init__(self, cameras: int, seconds: int, begin: datetime) -> None:
-        self.cameras, self.seconds, self.begin = cameras, seconds, begin
-
-    def __len__(self) -> int:
-        return self.cameras * self.seconds * 2
-
-    def __getitem__(self, at: Any) -> Any:
-        if at >= len(self):
-            raise IndexError(at)
-        camera, rest = divmod(at, self.seconds * 2)
-        second, is_sidecar = divmod(rest, 2)
-        key = self._key(second).replace("CAMERA", f"cam-{camera:03d}")
-        return sidecar_key(key) if is_sidecar else key
-
-    @cache  # noqa: B019 - one instance a test
-    def _key(self, second: int) -> str:
-        return f"root/{own('CAMERA', self.begin + timedelta(seconds=second))}"
 
 
 class Grown(Sequence[str]):

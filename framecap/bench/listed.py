@@ -1,12 +1,15 @@
-"""A client that lists keys of its own making: in the byte order of keys as S3 does, or folder by folder as SeaweedFS."""
+"""Keys in, a client that lists them out: in the byte order of keys as S3 does, or folder by folder as SeaweedFS."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
+
+from framecap.frames import FrameName, make_key, sidecar_key
 
 LAST = "\U0010ffff"
 AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -62,3 +65,26 @@ class ListedClient:
 def folder_order(key: str) -> Any:
     """What sorts keys folder by folder, each folder among its siblings by its name."""
     return key.split("/")
+
+
+class Frames(Sequence[str]):
+    """The sorted keys of own frames, a frame a second per camera, made when they are looked at: the first `done` of each
+    camera have sidecars, the next `new` have none."""
+
+    def __init__(self, cameras: int, done: int, begin: datetime, new: int = 0, prefix: str = "root/") -> None:
+        self.cameras, self.done, self.new, self.begin, self.prefix = cameras, done, new, begin, prefix
+
+    def __len__(self) -> int:
+        return self.cameras * (2 * self.done + self.new)
+
+    def __getitem__(self, at: Any) -> Any:
+        if at >= len(self):
+            raise IndexError(at)
+        camera, rest = divmod(at, 2 * self.done + self.new)
+        second, is_sidecar = divmod(rest, 2) if rest < 2 * self.done else (rest - self.done, 0)
+        key = self._key(second).replace("CAMERA", f"cam-{camera:03d}")
+        return sidecar_key(key) if is_sidecar else key
+
+    @cache  # noqa: B019 - few of them, each as long as the process
+    def _key(self, second: int) -> str:
+        return f"{self.prefix}{make_key(FrameName('CAMERA', self.begin + timedelta(seconds=second), 0))}"
