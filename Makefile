@@ -6,10 +6,13 @@ RUN := .venv
 DEV := .venv-dev
 PACKAGED := setup.cfg pyproject.toml framecap/__init__.py
 
-.PHONY: run test lint faults bench docs clean
+.PHONY: run view test lint faults bench docs clean
 
 run: $(RUN)/.installed           ## capture SOURCE and caption it: make run SOURCE=video.mp4
 	$(RUN)/bin/framecap run "$(SOURCE)"
+
+view: $(RUN)/.viewer             ## the live page over ./frames, beside make run
+	$(RUN)/bin/framecap view
 
 test: $(DEV)/.installed          ## every test; three at a time, since many wait, and a module's one after the other
 	$(DEV)/bin/python -m pytest -n 3 --dist loadfile
@@ -36,6 +39,10 @@ $(RUN)/.installed: $(PACKAGED)
 	@echo "Installing framecap into $(RUN) (about 400 MB, a minute) ..."
 	$(PYTHON) -m venv $(RUN)
 	$(RUN)/bin/pip install --quiet --editable .
+	touch $@
+
+$(RUN)/.viewer: $(RUN)/.installed
+	$(RUN)/bin/pip install --quiet --editable '.[viewer]'
 	touch $@
 
 # With everything the tests, the linters and train/ need. torch and torchvision are resolved together, so that they fit.

@@ -32,7 +32,7 @@ def test_generated_pages_are_fresh(generated: dict[str, Any]) -> None:
 def test_every_command_and_every_flag_has_help_and_every_command_an_example(generated: dict[str, Any]) -> None:
     commands = list(generated["commands"](make_parser()))
     names = [parser.prog.split()[1] for parser in commands]
-    assert names == ["run", "capture", "work", "caption", "check", "status", "retry", "reconcile", "prune", "bench"]
+    assert names == ["run", "capture", "work", "caption", "check", "view", "status", "retry", "reconcile", "prune", "bench"]
     for parser in commands:
         assert "examples:" in parser.epilog
         assert f"  {parser.prog}" in parser.epilog.replace("| ", "| \n  ")
@@ -78,7 +78,7 @@ def test_every_kind_of_a_frame_s_error_is_explained() -> None:
 
 def test_settings_that_the_documents_name_exist() -> None:
     settings = yaml.safe_load((ROOT / "config.yaml").read_text())
-    sections = "store|capture|ingest|captioning|worker|log|telemetry"
+    sections = "store|capture|ingest|captioning|worker|log|telemetry|viewer"
     for page in PAGES:
         for section, key in re.findall(rf"`({sections})\.([a-z_]+)`", page.read_text()):
             assert key in settings[section], f"{page}: {section}.{key}"
@@ -88,4 +88,4 @@ def test_make_targets_that_the_documents_name_exist() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = {target for page in PAGES for target in re.findall(r"(?:^|`)make ([a-z]+)", page.read_text(), re.MULTILINE)}
     assert named <= targets
-    assert {"run", "test", "lint", "faults", "bench", "docs", "clean"} == targets
+    assert {"run", "view", "test", "lint", "faults", "bench", "docs", "clean"} == targets

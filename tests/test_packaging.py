@@ -37,6 +37,7 @@ ROOMS = [
     "worker",
     "timeline",
     "upkeep",
+    "viewer",
     "bench",  # measures them all; cli alone knows it
     "cli",
 ]
@@ -137,6 +138,7 @@ def test_what_the_wheel_holds(wheel: Path) -> None:
         sources = {str(path.relative_to(ROOT)) for path in (ROOT / package).rglob("*.py")}
         assert sources <= names
     assert {"framecap/py.typed", "framecap/sidecar.schema.json", "framecap/bundles/default/bundle.json"} <= names
+    assert {str(path.relative_to(ROOT)) for path in (ROOT / "framecap" / "viewer" / "static").iterdir()} <= names
     assert {name.split("/")[0] for name in names} == {"framecap", "train", metadata_file.split("/")[0]}
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata.get_all("License-File") == ["LICENSE", "NOTICE"]

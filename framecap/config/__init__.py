@@ -24,6 +24,7 @@ from framecap.config.store import S3Config, StoreConfig
 from framecap.config.telemetry import LogConfig, TelemetryConfig
 from framecap.config.timeline import TimelineConfig
 from framecap.config.train import ReinforceConfig, TrainConfig
+from framecap.config.viewer import ViewerConfig
 from framecap.config.worker import NearDuplicatesConfig, WorkerConfig
 from framecap.errors import ConfigError
 from framecap.telemetry import mask_all
@@ -43,6 +44,7 @@ __all__ = [
     "TelemetryConfig",
     "TimelineConfig",
     "TrainConfig",
+    "ViewerConfig",
     "WorkerConfig",
     "Zones",
     "load_config",
@@ -61,6 +63,7 @@ class Config(Section):
     timeline: TimelineConfig = TimelineConfig()
     log: LogConfig = LogConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
+    viewer: ViewerConfig = ViewerConfig()
     train: TrainConfig = TrainConfig()
 
     @model_validator(mode="after")

@@ -21,6 +21,8 @@ _OWN_FLAGS = {
     "shard": "ingest.shard",
     "queue": "ingest.queue",
     "metrics_port": "telemetry.port",
+    "host": "viewer.host",
+    "port": "viewer.port",
 }
 
 

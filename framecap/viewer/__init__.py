@@ -1,0 +1,1 @@
+"""A store in, the live web page over it out."""

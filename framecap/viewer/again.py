@@ -1,0 +1,98 @@
+"""Failed frames in; a worker in this process that captions them again, one such run at a time, and how it goes, out."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from framecap.captioning.caption import Captioner
+from framecap.config import IngestConfig, WorkerConfig
+from framecap.errors import FramecapError
+from framecap.sidecar import Sidecar
+from framecap.stores.base import Store
+from framecap.upkeep.retry import Choice, RetryIngest
+from framecap.worker.lifecycle import StopFlag
+from framecap.worker.run import run_worker
+
+logger = logging.getLogger(__name__)
+
+_ENDING_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Of the run that is under way, or of the last one: sidecars written, and how many of them are captions."""
+
+    running: bool = False
+    done: int = 0
+    captioned: int = 0
+    trouble: str | None = None
+
+
+class Again:
+    """What the button "retry" does: the same as `framecap retry`, with the page's model and one decoder."""
+
+    def __init__(
+        self,
+        store: Store,
+        captioner: Callable[[], Captioner],
+        configs: tuple[IngestConfig, WorkerConfig],
+        on_commit: Callable[[Sidecar], None],
+        on_change: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._captioner = captioner
+        self._ingest_config, worker = configs
+        self._worker_config = worker.model_copy(update={"decoders": 1, "grace_seconds": _ENDING_SECONDS})
+        self._on_commit = on_commit
+        self._on_change = on_change
+        self._lock = threading.Lock()
+        self._stop = StopFlag()
+        self._thread: threading.Thread | None = None
+        self.progress = Progress()
+
+    def start(self, choice: Choice) -> bool:
+        """Begin; False when a run is under way."""
+        with self._lock:
+            if self.progress.running or self._stop.is_set():
+                return False
+            self.progress = Progress(running=True)
+            self._thread = threading.Thread(target=self._run, args=(choice,), name="retry", daemon=True)
+            self._thread.start()
+        self._on_change()
+        return True
+
+    def close(self) -> None:
+        """End the run; what is in hand is finished, the rest stays failed."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(2 * _ENDING_SECONDS)
+
+    def _run(self, choice: Choice) -> None:
+        finish = StopFlag()
+        finish.set()
+        trouble: str | None = None
+        try:
+            captioner = self._captioner()
+            ingest = RetryIngest(self._ingest_config, self._store, choice)
+            ingest.start()
+            try:
+                run_worker(self._worker_config, self._store, ingest, captioner, self._stop, finish, self._committed)
+            finally:
+                ingest.close()
+            trouble = None if ingest.trouble is None else str(ingest.trouble)
+        except FramecapError as error:
+            trouble = str(error)
+        except Exception:
+            logger.exception("retrying the failed frames has ended early")
+            trouble = "it ended early: see the log of framecap view"
+        self.progress = replace(self.progress, running=False, trouble=trouble)
+        self._on_change()
+
+    def _committed(self, sidecar: Sidecar) -> None:
+        captioned = self.progress.captioned + (sidecar.status in ("captioned", "duplicate"))
+        self.progress = replace(self.progress, done=self.progress.done + 1, captioned=captioned)
+        self._on_commit(sidecar)
+        self._on_change()

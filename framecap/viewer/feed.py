@@ -1,0 +1,58 @@
+"""A store in; its newest sidecars, then all that are committed later, in one thread for all who look, out to the board."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from framecap.config import IngestConfig
+from framecap.errors import StoreUnavailable
+from framecap.sidecar import Sidecar
+from framecap.stores.base import Store
+from framecap.timeline.follower import Follower, Given
+from framecap.viewer.board import LAST, MAX_CAMERAS, Board
+from framecap.viewer.shown import Shown
+from framecap.viewer.standing import Watch
+from framecap.viewer.start import opening_sidecars
+
+logger = logging.getLogger(__name__)
+
+_QUICK_SECONDS = 1.0  # between two looks at a directory, which cost nothing but time
+_AGAIN_SECONDS = 5.0
+
+
+class Feed:
+    """Gives each sidecar to the board, and to the watch, whose pending frames become fewer."""
+
+    def __init__(self, store: Store, config: IngestConfig, board: Board, watch: Watch) -> None:
+        self._store = store
+        self._board = board
+        self._watch = watch
+        if store.directory is not None:
+            config = config.model_copy(update={"scan_seconds": min(_QUICK_SECONDS, config.scan_seconds)})
+        self._follower = Follower(store, Given(), config)
+
+    def run(self, stop: threading.Event) -> None:
+        """Until `stop` is set. A store that is away is waited for."""
+        while not stop.is_set():
+            try:
+                self._open(stop)
+                self._follower.skip_what_is_there()  # which lists everything
+                self._open(stop)  # what was committed in between: better twice than not at all
+                break
+            except StoreUnavailable as error:
+                logger.warning("cannot read the sidecars, will try again: %s", error)
+                stop.wait(_AGAIN_SECONDS)
+        for found in self._follower.run(stop):
+            self.take(found.sidecar)
+
+    def _open(self, stop: threading.Event) -> None:
+        for sidecar in opening_sidecars(self._store, MAX_CAMERAS, LAST):
+            if stop.is_set():
+                return
+            self.take(sidecar)
+
+    def take(self, sidecar: Sidecar) -> None:
+        """A sidecar that was committed."""
+        self._board.add(Shown.of(sidecar))
+        self._watch.committed(sidecar.frame.key)

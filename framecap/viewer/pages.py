@@ -1,0 +1,240 @@
+"""The live page's parts (see the modules beside this one) in; the web application that answers for them out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+import anyio.to_thread
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from framecap.errors import ConfigError, DecodeError, FramecapError, FrameGone, KeyRefused, ModelError, StoreUnavailable
+from framecap.frames import check_key
+from framecap.sidecar import Sidecar, decode
+from framecap.stores.base import Store
+from framecap.telemetry import mask
+from framecap.upkeep.retry import Choice
+from framecap.viewer.access import problem
+from framecap.viewer.again import Again
+from framecap.viewer.attention import Attention
+from framecap.viewer.board import Board, Listener
+from framecap.viewer.pictures import Picture, Pictures
+from framecap.viewer.shown import whole
+from framecap.viewer.standing import Watch
+
+logger = logging.getLogger(__name__)
+
+STATIC = Path(__file__).parent / "static"
+VIEWS = ("/", "/frame", "/timeline", "/search", "/health")  # one document: its script shows what the address says
+_PAGE = 60  # cameras
+_MAX_PAGE = 200
+_GATHER_SECONDS = 0.25  # news of so long go together
+_SILENCE_SECONDS = 15.0  # after so long something is said, so that nobody takes the connection for dead
+_THREADS = 16  # that wait for the store
+_KEEP = "private, max-age=31536000, immutable"
+_NO_SCRIPTS = "default-src 'none'; sandbox"  # for pictures that are opened on their own
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the application answers from."""
+
+    store: Store
+    board: Board
+    watch: Watch
+    pictures: Pictures
+    attention: Attention
+    again: Again
+
+
+def make_application(parts: Parts) -> Starlette:
+    """The application, without the check of who may see it."""
+    return Starlette(
+        routes=[
+            *(Route(path, _document) for path in VIEWS),
+            Mount("/static", StaticFiles(directory=STATIC), name="static"),
+            *_Endpoints(parts).routes(),
+        ],
+        exception_handlers={HTTPException: _http_problem, FramecapError: _framecap_problem},
+    )
+
+
+async def _document(_: Request) -> Response:
+    return Response(await anyio.Path(STATIC / "index.html").read_bytes(), media_type="text/html; charset=utf-8")
+
+
+class _Endpoints:
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._threads = anyio.CapacityLimiter(_THREADS)
+
+    def routes(self) -> list[Route]:
+        get: dict[str, Callable[[Request], Awaitable[Response]]] = {
+            "/api/cameras": self.cameras,
+            "/api/last": self.last,
+            "/api/news": self.news,
+            "/api/frame": self.frame,
+            "/api/attention": self.attention,
+            "/api/health": self.health,
+            "/sidecar": self.sidecar,
+            "/small": self.small,
+            "/picture": self.picture,
+        }
+        return [*(Route(path, answer) for path, answer in get.items()), Route("/api/retry", self.retry, methods=["POST"])]
+
+    async def cameras(self, request: Request) -> Response:
+        """A page of cameras, by name."""
+        after = request.query_params.get("after", "")
+        limit = _number(request, "limit", _PAGE, _MAX_PAGE)
+        page, total = self._parts.board.cameras(after, limit, request.query_params.get("containing", ""))
+        return _json({"cameras": [shown.as_json() for shown in page], "total": total})
+
+    async def last(self, _: Request) -> Response:
+        """The last frames of all cameras, the newest first."""
+        return _json({"frames": [shown.as_json() for shown in self._parts.board.last()]})
+
+    async def news(self, _: Request) -> Response:
+        """Server-sent events, for as long as the page is open: `frames` and `health`."""
+        headers = {"x-accel-buffering": "no"}  # a proxy that gathers them would make them old
+        return StreamingResponse(self._events(), media_type="text/event-stream", headers=headers)
+
+    async def _events(self) -> AsyncIterator[str]:
+        board = self._parts.board
+        with board.listening() as listener:
+            if listener is None:
+                yield "retry: 30000\n" + _event("full", {})
+                return
+            health: dict[str, Any] | None = None
+            yield "retry: 2000\n: welcome\n\n"
+            while board.is_open:
+                now = self._health()
+                if now != health:
+                    health = now
+                    yield _event("health", now)
+                news = listener.take()
+                if news.frames or news.missed:
+                    frames = [shown.as_json() for shown in news.frames]
+                    yield _event("frames", {"frames": frames, "missed": news.missed})
+                if not await _there_is_news(listener):
+                    yield ": still here\n\n"
+                await asyncio.sleep(_GATHER_SECONDS)
+
+    async def frame(self, request: Request) -> Response:
+        """Everything about one frame."""
+        return _json(whole(await self._sidecar_of(_key(request))))
+
+    async def attention(self, request: Request) -> Response:
+        """Where the model looked; `none` says why there is nothing to see."""
+        sidecar = await self._sidecar_of(_key(request))
+        try:
+            return _json(await self._wait_for(self._parts.attention.of, sidecar))
+        except (ModelError, DecodeError, FrameGone) as error:
+            return _json({"none": mask(str(error))})
+
+    async def health(self, _: Request) -> Response:
+        """What is pending, what has failed, and how a retry goes."""
+        return _json(self._health())
+
+    def _health(self) -> dict[str, Any]:
+        standing = asdict(self._parts.watch.standing)
+        standing["trouble"] = None if standing["trouble"] is None else mask(standing["trouble"])
+        return {"address": self._parts.store.address, **standing, "retry": asdict(self._parts.again.progress)}
+
+    async def retry(self, request: Request) -> Response:
+        """Caption the failed frames again, all or those of a kind."""
+        try:
+            choice = Choice(request.query_params.get("camera"), request.query_params.get("kind"))
+        except ConfigError:
+            return problem(400, "no error is of this kind")
+        started = self._parts.again.start(choice)
+        return _json({"started": started}, 202 if started else 409)
+
+    async def sidecar(self, request: Request) -> Response:
+        """The sidecar as it is stored."""
+        key = _key(request)
+        data = await self._wait_for(self._parts.store.read_sidecar, key)
+        if not data:
+            raise FrameGone("this frame has no sidecar")
+        return Response(data, media_type="application/json")
+
+    async def small(self, request: Request) -> Response:
+        """A small picture; kept by the browser where its address says which one it is."""
+        return _picture(await self._wait_for(self._parts.pictures.small, _key(request)), request)
+
+    async def picture(self, request: Request) -> Response:
+        """The frame itself."""
+        return _picture(await self._wait_for(self._parts.pictures.own, _key(request)), request)
+
+    async def _sidecar_of(self, key: str) -> Sidecar:
+        data = await self._wait_for(self._parts.store.read_sidecar, key)
+        if not data:
+            raise FrameGone("this frame has no sidecar: it is not captioned yet, or is not there")
+        return decode(data, where=ascii(key))
+
+    async def _wait_for(self, call: Callable[..., T], *arguments: object) -> T:
+        return await anyio.to_thread.run_sync(partial(call, *arguments), limiter=self._threads)
+
+
+async def _there_is_news(listener: Listener) -> bool:
+    try:
+        await asyncio.wait_for(listener.there_is_news.wait(), _SILENCE_SECONDS)
+    except TimeoutError:
+        return False
+    return True
+
+
+def _key(request: Request) -> str:
+    """The frame that is meant. Raises KeyRefused for what names none."""
+    return check_key(request.query_params.get("key", ""))
+
+
+def _number(request: Request, name: str, default: int, most: int) -> int:
+    text = request.query_params.get(name, "")
+    return min(int(text), most) if text.isascii() and text.isdigit() and len(text) < 10 else default
+
+
+def _json(value: dict[str, Any], status: int = 200) -> JSONResponse:
+    return JSONResponse({"now": time.time(), **value}, status)
+
+
+def _event(name: str, value: dict[str, Any]) -> str:
+    return f"event: {name}\ndata: {json.dumps({'now': time.time(), **value}, ensure_ascii=False)}\n\n"
+
+
+def _picture(picture: Picture, request: Request) -> Response:
+    keep = _KEEP if request.query_params.get("mark") else "private, no-cache"
+    headers = {"cache-control": keep, "content-security-policy": _NO_SCRIPTS}
+    return Response(picture.data, media_type=picture.media_type, headers=headers)
+
+
+async def _http_problem(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return problem(error.status_code, error.detail)
+
+
+async def _framecap_problem(_: Request, error: Exception) -> Response:
+    match error:
+        case KeyRefused():
+            return problem(400, "this names no frame of the store")
+        case FrameGone():
+            return problem(404, mask(str(error)))
+        case DecodeError():
+            return problem(422, mask(str(error)))
+        case StoreUnavailable():
+            return problem(503, mask(str(error)))
+    return problem(500, mask(str(error)))

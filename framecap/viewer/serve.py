@@ -1,0 +1,113 @@
+"""A configuration and its store in; the page served, with all that it rests on at work, for as long as somebody wants it."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import uvicorn
+
+from framecap.config import Config, ViewerConfig
+from framecap.errors import ConfigError
+from framecap.stores.base import Store
+from framecap.telemetry import mask
+from framecap.viewer.access import Access, is_loopback_host
+from framecap.viewer.again import Again
+from framecap.viewer.attention import Attention
+from framecap.viewer.board import Board
+from framecap.viewer.feed import Feed
+from framecap.viewer.pages import Parts, make_application
+from framecap.viewer.pictures import Pictures
+from framecap.viewer.standing import Watch
+
+logger = logging.getLogger(__name__)
+
+_CONNECTIONS = 512
+_GRACE_SECONDS = 3  # for answers under way, at the end
+_JOIN_SECONDS = 5.0
+
+
+@contextmanager
+def serving(config: Config, store: Store) -> Iterator[str]:
+    """Within, the page is served by threads of its own; gives its address, such as http://127.0.0.1:8080.
+
+    Raises ConfigError when nobody can listen there, or everybody could see it.
+    """
+    listening = _listen(config.viewer)
+    stop = threading.Event()
+    board = Board()
+    watch = Watch(config.ingest, store, board.wake)
+    pictures = Pictures(store, config.worker)
+    attention = Attention(store, config.captioning, config.worker)
+    feed = Feed(store, config.ingest, board, watch)
+    again = Again(store, attention.captioner, (config.ingest, config.worker), feed.take, board.wake)
+    token = config.viewer.token
+    application = Access(
+        make_application(Parts(store, board, watch, pictures, attention, again)),
+        config.viewer.host,
+        token.get_secret_value() if token else None,
+    )
+    with listening, ExitStack() as ending:
+        ending.callback(pictures.close)
+        ending.callback(attention.close)
+        ending.callback(again.close)
+        for body in (watch.run, feed.run):
+            ending.callback(_started(body, stop).join, _JOIN_SECONDS)
+        ending.callback(stop.set)
+        server = _server(application)
+        thread = threading.Thread(target=server.run, args=([listening],), name="page", daemon=True)
+        thread.start()
+        ending.callback(thread.join, _JOIN_SECONDS)
+        ending.callback(lambda: setattr(server, "should_exit", True))
+        ending.callback(board.close)
+        yield _address(listening)
+
+
+def _started(body: Callable[[threading.Event], None], stop: threading.Event) -> threading.Thread:
+    thread = threading.Thread(target=body, args=(stop,), daemon=True)
+    thread.start()
+    return thread
+
+
+def _server(application: Access) -> uvicorn.Server:
+    return uvicorn.Server(
+        uvicorn.Config(
+            application,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            limit_concurrency=_CONNECTIONS,
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )
+    )
+
+
+def _listen(config: ViewerConfig) -> socket.socket:
+    if config.token is None and not is_loopback_host(config.host):
+        raise ConfigError(
+            f"viewer: who reaches {mask(config.host)!r} could see every frame: set viewer.token (16 characters or more, as "
+            "`openssl rand -hex 16` makes them) in config.yaml, or FRAMECAP__VIEWER__TOKEN"
+        )
+    try:
+        family, *_, address = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
+            0
+        ]
+        listening = socket.create_server(address[:2], family=family, backlog=_CONNECTIONS)
+    except OSError as error:  # socket.gaierror is one
+        reason = error.strerror or str(error)
+        raise ConfigError(
+            f"viewer: cannot listen on {mask(config.host)!r}, port {config.port}: {reason}: give another viewer.port "
+            "(--port) or viewer.host (--host)"
+        ) from None
+    return listening
+
+
+def _address(listening: socket.socket) -> str:
+    where, number = listening.getsockname()[:2]
+    return f"http://{f'[{where}]' if ':' in where else where}:{number}"

@@ -1,0 +1,148 @@
+"""What the page is answered: cameras, frames, pictures, news; and nothing that is outside the store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from framecap.viewer.pictures import SIDE
+from tests.viewer.served import Page, captioned_frame, commit, failed_frame, jpeg, key_of, page_over, put_frame, until
+
+
+def camera_page(page: Page, **query: str) -> list[str]:
+    return [shown["camera"] for shown in page.ask("/api/cameras", **query).json["cameras"]]
+
+
+def test_the_newest_frame_of_each_camera(page: Page, frames: Path) -> None:
+    for second in range(3):
+        captioned_frame(frames, "door", second, f"A dog, {second}.")
+    captioned_frame(frames, "yard", 1, "A cat.", confidence=0.2, uncertain=True)
+    shown = until(lambda: (found := page.ask("/api/cameras").json)["total"] == 2 and found)["cameras"]
+    until(lambda: page.ask("/api/cameras").json["cameras"][0]["caption"] == "A dog, 2.")
+    assert (shown[1]["camera"], shown[1]["confidence"], shown[1]["uncertain"]) == ("yard", 0.2, True)
+    assert next(one["key"] for one in page.ask("/api/last").json["frames"]) in (key_of("door", 2), key_of("yard", 1))
+
+
+def test_what_was_there_before_the_page_is_shown(frames: Path, tmp_path: Path) -> None:
+    captioned_frame(frames, "door", 0, "Before.")
+    put_frame(frames, "picture.jpg")
+    commit(frames, "picture.jpg", "In no folder.")
+    put_frame(frames, "uploads/x.png")
+    commit(frames, "uploads/x.png", "Foreign.")
+    with page_over(frames, tmp_path / "index") as page:
+        until(lambda: camera_page(page) == ["door", "unsorted", "uploads"])
+
+
+def test_a_thousand_cameras_come_in_pages(page: Page, frames: Path) -> None:
+    for number in range(1000):
+        commit(frames, key_of(f"camera-{number:04d}", 0), "A dog.")
+    until(lambda: page.ask("/api/cameras").json["total"] == 1000, 60)
+    first = camera_page(page)
+    assert len(first) == 60
+    assert camera_page(page, after=first[-1], limit="2") == ["camera-0060", "camera-0061"]
+    assert camera_page(page, containing="CAMERA-07", limit="500")[-1] == "camera-0799"
+    assert len(camera_page(page, limit="100000")) == 200
+
+
+def test_news_come_without_asking(page: Page, frames: Path) -> None:
+    with page.news() as news:
+        assert next(news)[0] == "health"
+        key = captioned_frame(frames, "door", 5, "A dog comes.")
+        name, said = next(one for one in news if one[0] == "frames")
+        assert [shown["key"] for shown in said["frames"]] == [key]
+        assert name == "frames"
+        assert not said["missed"]
+
+
+def test_health_tells_of_what_is_pending(page: Page, frames: Path) -> None:
+    key = key_of("door", 0)
+    put_frame(frames, key)
+    health = until(lambda: (found := page.ask("/api/health").json)["pending"] == 1 and found)
+    assert health["oldest"] == pytest.approx((frames / key).stat().st_mtime)
+    commit(frames, key, "A dog.")
+    until(lambda: page.ask("/api/health").json["pending"] == 0)
+    until(lambda: page.ask("/api/health").json["done"] == 1)
+
+
+def test_a_frame_s_own_page(page: Page, frames: Path) -> None:
+    key = captioned_frame(frames, "door", 5, "A dog comes.")
+    answer = page.ask("/api/frame", key=key).json
+    assert answer["shown"]["caption"] == answer["sidecar"]["caption"] == "A dog comes."
+    assert page.ask("/sidecar", key=key).json == json.loads((frames / f"{key}.json").read_text())
+
+
+def test_pictures(page: Page, frames: Path) -> None:
+    key = key_of("door", 0)
+    put_frame(frames, key, jpeg(width=1200, height=600))
+    small = page.ask("/small", key=key, mark="1")
+    assert small.headers["content-type"] == "image/jpeg"
+    assert "immutable" in small.headers["cache-control"]
+    assert "sandbox" in small.headers["content-security-policy"]
+    pixels = cv2.imdecode(np.frombuffer(small.body, np.uint8), cv2.IMREAD_COLOR)
+    assert pixels is not None
+    assert pixels.shape == (SIDE // 2, SIDE, 3)
+    assert page.ask("/small", key=key, mark="1").body == small.body
+    assert page.ask("/picture", key=key).body == (frames / key).read_bytes()
+
+
+def test_what_is_no_picture_is_not_handed_out(page: Page, frames: Path) -> None:
+    put_frame(frames, "door/page.jpg", b"<html><script>alert(1)</script></html>")
+    for path in ("/small", "/picture"):
+        answer = page.ask(path, key="door/page.jpg")
+        assert answer.status == 422
+        assert b"script" not in answer.body.replace(b"<script", b"") or answer.headers["content-type"] == "application/json"
+
+
+OUTSIDE = (
+    "../secret.jpg",
+    "/etc/passwd",
+    "door/../../secret.jpg",
+    "door//x.jpg",
+    "door/link.jpg",
+    "linked/secret.jpg",
+    "door/\0.jpg",
+    "door/.hidden.jpg",
+    "door/x.jpg.json",
+    "door/x.txt",
+    "",
+    "door/gone.jpg",
+)
+
+
+@pytest.mark.parametrize("path", ["/small", "/picture", "/sidecar", "/api/frame", "/api/attention"])
+def test_nothing_outside_the_store_is_read(page: Page, frames: Path, path: str) -> None:
+    secret = put_frame(frames.parent, "secret.jpg")
+    commit(frames.parent, "secret.jpg", "A secret.")
+    put_frame(frames, "door/x.jpg")
+    (frames / "door" / "link.jpg").symlink_to(secret)
+    (frames / "door" / "link.jpg.json").symlink_to(frames.parent / "secret.jpg.json")
+    (frames / "linked").symlink_to(frames.parent)
+    for key in OUTSIDE:
+        answer = page.ask(path, key=key)
+        assert answer.status in (400, 404), key
+        assert b"secret." not in answer.body.lower()
+
+
+@pytest.mark.parametrize("path", ["/static/../pages.py", "/static/%2e%2e/pages.py", "/static/..%2fpages.py", "/nothing"])
+def test_the_page_s_own_files_and_no_others(page: Page, path: str) -> None:
+    assert page.ask(path).status == 404
+
+
+def test_failed_frames_say_why(page: Page, frames: Path) -> None:
+    key = failed_frame(frames, "door", 0)
+    shown = page.ask("/api/frame", key=key).json["shown"]
+    assert (shown["kind"], shown["reason"]) == ("undecodable", "not a JPEG, PNG or WebP picture")
+    assert page.ask("/api/attention", key=key).json["none"] == "this frame has no caption"
+
+
+def test_a_torn_sidecar_is_said(page: Page, frames: Path) -> None:
+    key = key_of("door", 0)
+    put_frame(frames, key)
+    (frames / f"{key}.json").write_text('{"status": "capt')
+    answer = page.ask("/api/frame", key=key)
+    assert answer.status == 500
+    assert "not a valid sidecar" in answer.json["error"]
