@@ -28,7 +28,8 @@
     │   ├── BundleError          a part is missing or does not fit             exit 2
     │   ├── NonFiniteOutput      NaN or Inf came out of the model
     │   └── DeviceMemoryError    the device has no memory left                 retry
-    └── SidecarError           bytes that are no valid sidecar
+    ├── SidecarError           bytes that are no valid sidecar
+    └── IndexUnavailable       the search index cannot be read or written       retry
 
 `kind` is the word a sidecar's `error.kind` and the metrics carry; `retryable` says whether trying the same
 thing again can help; `exit_code` is what the command line ends with when the error reaches it.
@@ -172,6 +173,11 @@ class DeviceMemoryError(ModelError):
 
 class SidecarError(FramecapError):
     kind = "sidecar"
+
+
+class IndexUnavailable(FramecapError):
+    kind = "index_unavailable"
+    retryable = True
 
 
 def kinds_below(kind: str) -> frozenset[str]:

@@ -7,7 +7,7 @@ foreign key is listed whole every time, and so is what lies in no folder.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -40,12 +40,12 @@ def pairs(
         yield waiting.pop(), None
 
 
-class _Seen:
+class Marks:
     """Per top-level folder: the newest own key; and the folders that hold foreign keys."""
 
-    def __init__(self) -> None:
-        self.newest: dict[str, str] = {}
-        self.foreign: set[str] = set()
+    def __init__(self, newest: dict[str, str] | None = None, foreign: Iterable[str] = ()) -> None:
+        self.newest = newest or {}
+        self.foreign = set(foreign)
         self._folder = ""
         self._hour = "/"  # the beginning of the last own key, up to its hour: what shares it is own by its shape alone
 
@@ -68,26 +68,33 @@ class Listing:
     """Lists a store again and again, cheaply; remembers one key per camera.
 
     `marks` says whether frames move the watermarks (for who looks for frames) or sidecars do (for who looks for sidecars).
+    `start` is the `seen` of a listing that went before, in another process it may be.
     """
 
-    def __init__(self, store: Store, look_back: timedelta, marks: Literal["frames", "sidecars"] = "frames") -> None:
+    def __init__(
+        self,
+        store: Store,
+        look_back: timedelta,
+        marks: Literal["frames", "sidecars"] = "frames",
+        start: Marks | None = None,
+    ) -> None:
         self._store = store
         self._look_back = look_back
         self._by_sidecars = marks == "sidecars"
-        self._seen = _Seen()
+        self.seen = start or Marks()
         self._incrementals = 0
 
     def full(self) -> Iterator[Entry]:
         """Everything; the watermarks are made anew when it has come to its end."""
-        seen = _Seen()
+        seen = Marks()
         for entry in self._store.list():
             self._note(seen, entry)
             yield entry
-        self._seen = seen
+        self.seen = seen
 
     def incremental(self) -> Iterator[Entry]:
         """What can be new: own keys from their camera's watermark on, foreign keys and unknown folders whole."""
-        seen = self._seen
+        seen = self.seen
         look_back = self._next_look_back()
         known = {f"{folder}/": key for folder, key in seen.newest.items() if folder not in seen.foreign}
         for item in self._store.top():
@@ -111,7 +118,7 @@ class Listing:
         parts = number & -number or _LOOK_BACK_PARTS  # the largest power of two that divides the number
         return self._look_back * parts / _LOOK_BACK_PARTS
 
-    def _note(self, seen: _Seen, entry: Entry) -> None:
+    def _note(self, seen: Marks, entry: Entry) -> None:
         is_sidecar = entry.key.endswith(SIDECAR_SUFFIX)
         if is_sidecar is self._by_sidecars:
             seen.add(entry.key.removesuffix(SIDECAR_SUFFIX))

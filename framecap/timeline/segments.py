@@ -44,7 +44,7 @@ class Segment:
     start: datetime
     end: datetime
     caption: str
-    confidence: float
+    confidence: float | None
     uncertain: bool | None
     key: str
     first_key: str
@@ -100,7 +100,7 @@ class _Open:
             start=self.first.frame.captured_at,
             end=self.last.frame.captured_at + self.step if end is None else end,
             caption=self.caption,
-            confidence=surest.confidence or 0.0,
+            confidence=surest.confidence,
             uncertain=surest.uncertain,
             key=surest.frame.key,
             first_key=self.first.frame.key,

@@ -1,0 +1,1 @@
+"""Captions found by their words: an SQLite index in a cache folder, made of the sidecars alone."""
