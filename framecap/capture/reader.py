@@ -6,12 +6,15 @@ FFmpeg write their own errors, addresses included, to standard error: a bounded 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import resource
 import signal
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from framecap.capture.protocol import (
@@ -36,6 +39,9 @@ BEAT_SECONDS = 0.5
 BLOCKED_SECONDS = 0.5  # so long without anyone reading our pipe, and what a live source sent meanwhile is stale
 MAX_CHATTER_BYTES = 1 << 20
 MAX_PIXELS = 100_000_000
+# What a stream may make us allocate: a camera can say that its next picture has two gigabytes. 8K video takes some 600 MB
+# (50 MB a picture, of which a decoder remembers six, and one more for each core that decodes).
+STREAM_BYTES, STREAM_BYTES_PER_CORE = 1 << 30, 32 << 20
 
 # FFmpeg opens what a file or stream tells it to: a playlist named .mp4 must not reach other files or the network. So a file
 # must hold its pictures itself: these are the names of such formats, and hls, concat, dash and sdp are not among them.
@@ -104,6 +110,8 @@ def _read(request: Request, pipe: Pipe) -> Ended:
     from framecap.capture.grabbers import open_grabber
 
     pipe.send(Ready())
+    if request.kind == "stream":
+        limit_memory(STREAM_BYTES + STREAM_BYTES_PER_CORE * len(os.sched_getaffinity(0)))
     try:
         grabber = open_grabber(request)
     except UnicodeEncodeError:
@@ -118,6 +126,14 @@ def _read(request: Request, pipe: Pipe) -> Ended:
     if grabber.note:
         pipe.send(Note(grabber.note))
     return Ended("end") if grabber.recorded else Ended("lost", _why()[1])
+
+
+def limit_memory(more: int) -> None:
+    """At most so many bytes more than now: what asks for more is told that there are none."""
+    with contextlib.suppress(OSError, ValueError):  # another system, or a limit that is lower already
+        status = Path("/proc/self/status").read_text()
+        held = next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmData:"))
+        resource.setrlimit(resource.RLIMIT_DATA, (held + more, resource.getrlimit(resource.RLIMIT_DATA)[1]))
 
 
 def _copy(request: Request, grabber: Grabber, pipe: Pipe) -> None:

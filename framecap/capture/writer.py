@@ -113,11 +113,14 @@ class FrameWriter:
         """Whether the store holds just this frame there: a put whose answer was lost had been done all the same.
 
         Who may put frames but not read them (capture needs no more) cannot know, and must not wait for it: two frames of one
-        microsecond and number are far less likely than a frame that was put twice.
+        microsecond and number are far less likely than a frame that was put twice. Who could not read the last one is not
+        held up by tries of the next.
         """
-        for _ in range(READ_TRIES):
+        for number in range(READ_TRIES):
+            if number:
+                self._halt.wait(RETRY_SECONDS[0])
             try:
-                return self._store.read(key, len(data)) == data
+                there = self._store.read(key, len(data))
             except (FrameGone, OversizedFrame):
                 return False
             except FrameUnreadable as error:
@@ -125,7 +128,11 @@ class FrameWriter:
                 return True
             except StoreUnavailable as error:
                 reason = error
-                self._halt.wait(RETRY_SECONDS[0])
+                if self._may_not_read:
+                    break
+            else:
+                self._may_not_read = False
+                return there == data
         self._take_for_ours(reason)
         return True
 

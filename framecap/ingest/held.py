@@ -11,7 +11,7 @@ import math
 import random
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice
@@ -23,6 +23,7 @@ from framecap.ingest.sqs import BATCH, Received
 _ASKED_SECONDS = 1.0  # after somebody asked for a frame, frames are still wanted for so long
 _FIRST_SECONDS, _MAX_SECONDS = 0.5, 30.0  # between two polls of a queue that fails
 _GATHER_SECONDS = 0.2  # how long a finished message waits for others to be deleted with
+_REMEMBERED = 10_000  # frames that were done, for looks that began before
 
 
 @dataclass(eq=False, slots=True)
@@ -73,6 +74,7 @@ class Held:
         self._leasable, self._wanted, self._tellable = (threading.Condition(lock) for _ in range(3))
         self._messages: dict[str, Message] = {}
         self._frames: dict[str, Frame] = {}
+        self._done: OrderedDict[str, float] = OrderedDict()  # when, the last one last
         self._ready: deque[Frame] = deque()
         self._waiting: list[tuple[float, int, Frame]] = []
         self._number = count()
@@ -148,14 +150,19 @@ class Held:
         """Why the last poll failed."""
         return self._trouble
 
-    def open(self, message: Message, frames: Iterable[tuple[str, bytes | None]]) -> None:
-        """These frames (key, torn sidecar) of a message are to be done; none: it is finished."""
+    def open(self, message: Message, frames: Iterable[tuple[str, bytes | None]], looked: float = math.inf) -> None:
+        """These frames (key, torn sidecar) of a message are to be done; none: it is finished.
+
+        Whether they have a sidecar was looked at from `looked` on: what was done here since has one by now.
+        """
         with self._leasable:
             message.looking = False
             if self._stopped:
                 self._give_back(message)
                 return
             for key, torn in frames:
+                if self._done.get(key, -math.inf) >= looked:
+                    continue
                 frame = self._frames.get(key)
                 if frame is None:
                     frame = self._frames[key] = Frame(key, torn, message.received.count, message.received.sent)
@@ -192,6 +199,10 @@ class Held:
     def done(self, frame: Frame) -> None:
         with self._tellable:
             self._forget_frame(frame)
+            self._done[frame.key] = self._clock()
+            self._done.move_to_end(frame.key)
+            if len(self._done) > _REMEMBERED:
+                self._done.popitem(last=False)
             for message in frame.messages:
                 message.frames.discard(frame)
                 if not message.frames and not message.looking:

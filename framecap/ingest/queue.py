@@ -189,13 +189,14 @@ class QueueIngest:
     def _take_in(self, messages: Sequence[Message]) -> None:
         told = {message: self._keys(message) for message in messages}
         keys = list(dict.fromkeys(key for found in told.values() for key in found or ()))
+        began = time.monotonic()
         pending = self._look_at(keys)
         for message, found in told.items():
             if found is None:
                 self.held.forget([message])
             else:
                 looked = ((key, pending[key]) for key in found)
-                self.held.open(message, [(key, state.torn) for key, state in looked if state is not None])
+                self.held.open(message, [(key, state.torn) for key, state in looked if state is not None], began)
 
     def _keys(self, message: Message) -> tuple[str, ...] | None:
         """None for a message that nobody can read: it is left to the redrive policy."""

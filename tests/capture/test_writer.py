@@ -104,7 +104,10 @@ def test_who_may_put_frames_and_not_read_them_is_not_held_up(
     store = MemoryStore()
     write(store, [(NOON, b"before")], live=live)
 
+    tries = []
+
     def refuse(key: str, limit: int) -> bytes:
+        tries.append(key)
         raise error
 
     monkeypatch.setattr(store, "read", refuse)
@@ -112,6 +115,10 @@ def test_who_may_put_frames_and_not_read_them_is_not_held_up(
     assert (summary.captured, summary.already_there) == ((2, 0) if live else (1, 1))
     assert store.in_order() == [b"before", b"after"]
     assert caplog.text.count("does not let us read it") == 1
+    for _ in range(2):
+        tries.clear()
+        write(store, [(NOON, b"a recording")] * 12, live=live)
+    assert 12 <= len(tries) <= 12 + 2, "once it is known, each frame is asked for once"
 
 
 def test_a_store_that_is_away_is_waited_for_and_no_frame_is_lost() -> None:

@@ -266,3 +266,26 @@ def test_exhausted_is_a_whole_long_poll_after_the_last_thing_that_happened(clock
     clock.now += 1
     poll()
     assert held.exhausted()
+
+
+def test_a_frame_done_while_another_message_of_it_is_looked_at_is_not_done_again(clock: Clock) -> None:
+    held = Held(20, clock)
+    held.take(0)
+    held.want()
+    first, second, third = held.polled(clock(), True, [received(number) for number in range(3)])
+    held.open(first, [("a.jpg", None)])
+    looked = clock()
+    clock.now += 1
+    frame = held.take(0)
+    assert frame is not None
+    held.done(frame)
+    clock.now += 1
+    held.open(second, [("a.jpg", None)], looked)  # its sidecar was not there yet
+    assert held.take(0) is None
+    told = held.to_tell()
+    assert told is not None
+    assert told.finished == [first, second]
+    held.open(third, [("a.jpg", None)], clock())  # somebody has deleted its sidecar since
+    again = held.take(0)
+    assert again is not None
+    assert again is not frame
