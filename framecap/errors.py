@@ -10,6 +10,7 @@
     │   └── SourceStalled        reads hang or bring nothing new               retry
     ├── StoreError             the place where frames and sidecars live
     │   ├── StoreUnavailable     it is away, full or read-only                 retry
+    │   │   └── FolderClosed       this user may not write into that folder    retry
     │   ├── FrameGone            the frame was deleted meanwhile
     │   ├── FrameUnreadable      this user may not read the frame               retry until settled
     │   └── KeyRefused           a key that could leave the store, or no frame
@@ -89,6 +90,10 @@ class StoreError(FramecapError):
 class StoreUnavailable(StoreError):
     kind = "store_unavailable"
     retryable = True
+
+
+class FolderClosed(StoreUnavailable):
+    kind = "folder_closed"
 
 
 class FrameGone(StoreError):

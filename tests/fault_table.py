@@ -7,13 +7,17 @@ something tests it and all of that passed: what is skipped or missing is a failu
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import pytest
 
 FULL_TIMEOUT_SECONDS = 1800
 _FIGURE = "fault figure"
+
+Item = TypeVar("Item")
 
 ROWS = {
     1: ("kill -9 of the worker at random moments", "200 kills over 2,000 frames: 0 missing, 0 torn, 0 double"),
@@ -75,13 +79,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In the full size a test has half an hour; the long ones come first, so that none is left alone at the end."""
+    """In the full size a test has half an hour; each process begins with long ones, so that none is left to the end."""
     if not config.getoption("--full"):
         return
     for item in items:
         if item.get_closest_marker("faults") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(FULL_TIMEOUT_SECONDS))
-    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    long = [item for item in items if item.get_closest_marker("long")]
+    others = [item for item in items if not item.get_closest_marker("long")]
+    items[:] = spread(long, others, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+
+
+def spread(long: list[Item], others: list[Item], processes: int) -> list[Item]:
+    """All, in as many equal parts, as `--dist worksteal` deals them: each begins with its share of the long ones."""
+    size = (len(long) + len(others)) // processes
+    left = list(others)
+    parts = []
+    for number in range(processes):
+        part = long[number::processes]
+        wanted = max(size - len(part), 0) if number < processes - 1 else len(left)
+        parts.append(part + left[:wanted])
+        del left[:wanted]
+    return [item for part in parts for item in part]
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.fault_table import spread
+
 pytest_plugins = ["pytester"]
 
 ONE_OF_EACH = """
@@ -63,3 +65,12 @@ def test_a_row_that_nothing_tests_fails_the_whole_table_only(
     one = run(pytester, "-m", "faults", "-k", "good", test=good)
     assert one.ret == 0
     one.stdout.fnmatch_lines(["1 of 1 rows at their mark"])
+
+
+@pytest.mark.parametrize(("longs", "others", "processes"), [(0, 5, 3), (3, 30, 3), (5, 31, 3), (4, 2, 2), (2, 9, 1)])
+def test_each_process_begins_with_long_ones(longs: int, others: int, processes: int) -> None:
+    dealt = spread([f"long {number}" for number in range(longs)], [str(number) for number in range(others)], processes)
+    assert len(set(dealt)) == len(dealt) == longs + others
+    size = len(dealt) // processes
+    begins = {dealt[number * size] for number in range(min(processes, longs))}
+    assert begins >= {f"long {number}" for number in range(min(processes, longs, others))}

@@ -97,7 +97,8 @@ class Store(Protocol):
     def commit_sidecar(self, key: str, data: bytes) -> Commit:
         """Write the sidecar of frame `key`, once: durable and whole when this returns, ALREADY_THERE if another was first.
 
-        An existing sidecar of size 0 (a writer died) counts as absent.
+        An existing sidecar of size 0 (a writer died) counts as absent. Raises FolderClosed where this user may not
+        write into that one folder.
         """
         ...
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
 from typing import Protocol
 
-from framecap.errors import FrameGone, FrameUnreadable, OversizedFrame, StoreUnavailable
+from framecap.errors import FolderClosed, FrameGone, FrameUnreadable, OversizedFrame, StoreUnavailable
 from framecap.frames import SIDECAR_SUFFIX, check_key, sidecar_key
 from framecap.sidecar import MAX_SIDECAR_BYTES
 from framecap.stores.base import Commit, Entry, Finding, Put
@@ -133,7 +134,8 @@ class PlacedStore:
         return Put.STORED if self._frames.create(check_key(key), data) else Put.ALREADY_THERE
 
     def commit_sidecar(self, key: str, data: bytes) -> Commit:
-        created = self._sidecars.create(sidecar_key(check_key(key)), data)
+        with _folders_told_apart():
+            created = self._sidecars.create(sidecar_key(check_key(key)), data)
         return Commit.COMMITTED if created else Commit.ALREADY_THERE
 
     def read_sidecar(self, key: str) -> bytes | None:
@@ -143,7 +145,8 @@ class PlacedStore:
             return b""
 
     def replace_sidecar(self, key: str, data: bytes, if_match: bytes) -> Commit:
-        replaced = self._sidecars.replace(sidecar_key(check_key(key)), data, if_match)
+        with _folders_told_apart():
+            replaced = self._sidecars.replace(sidecar_key(check_key(key)), data, if_match)
         return Commit.COMMITTED if replaced else Commit.ALREADY_THERE
 
     def delete(self, key: str) -> None:
@@ -159,6 +162,17 @@ class PlacedStore:
         if self._sidecars is self._frames:
             return self._frames.probe()
         return self._frames.probe() + self._sidecars.probe()
+
+
+@contextmanager
+def _folders_told_apart() -> Iterator[None]:
+    """A missing right to write is one folder's trouble: the store itself answers, and others may take sidecars."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        if isinstance(error.__cause__, PermissionError):
+            raise FolderClosed(str(error)) from None
+        raise
 
 
 def _key(item: Entry | str) -> str:

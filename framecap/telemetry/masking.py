@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 MASK = "***"
 
 # What is secret in a text. A password may hold anything, @ : / and quotes too, so everything up to the last @ before white
-# space goes; and, where a password may hold a space, everything up to the last @ before the next address.
-_SECRETS = (
-    re.compile(r"\b[a-z][a-z0-9+.-]{0,20}://(?P<secret>\S*)@", re.IGNORECASE),
-    re.compile(
-        r"\b[a-z][a-z0-9+.-]{0,20}://(?P<secret>[^\s/@:]*:(?:(?!\b[a-z][a-z0-9+.-]{0,20}://).)*)@",
-        re.IGNORECASE,
-    ),
-    # user:password@host without a scheme is no address, but somebody may type it
-    re.compile(r"(?P<secret>\b[\w.%+-]{1,64}:(?!//)\S+)@(?=[\w.-]+[:/])"),
-    re.compile(
-        r"(?:pass(?:word|wd|phrase)?|pwd|secret|token|api[_-]?key|access[_-]?key(?:[_-]?id)?|auth(?:orization)?|credential"
-        r"|signature|sig|x-amz-[a-z-]+)[\"']?\s*[=:]\s*"
-        r"(?P<secret>(?:(?:bearer|basic|digest)\s+)?(?:\"[^\"\n]*\"|'[^'\n]*')?[^\s&]*)",
-        re.IGNORECASE,
-    ),
+# space goes; and, where a password may hold a space, everything up to the last @ before the next address. Whoever names a
+# file may have made the text up, so the time is in proportion to it: each pattern looks a bounded way ahead, and the last @ is
+# looked for from behind.
+_ADDRESS = re.compile(r"\b[a-z][a-z0-9+.-]{0,20}://", re.IGNORECASE)
+_WORD = re.compile(r"\S+")
+_USER = re.compile(r"[^\s/@:]*:")
+_HOST = re.compile(r"@(?=[\w.-]{1,255}[:/])")
+_USER_WITHOUT_ADDRESS = re.compile(r"\b[\w.%+-]{1,64}:(?!//)")
+_PARAMETER = re.compile(
+    r"(?:pass(?:word|wd|phrase)?|pwd|secret|token|api[_-]?key|access[_-]?key(?:[_-]?id)?|auth(?:orization)?|credential"
+    r"|signature|sig|x-amz-[a-z-]{1,64})[\"']?\s*[=:]\s*"
+    r"(?P<secret>(?:(?:bearer|basic|digest)\s+)?(?:\"[^\"\n]*\"|'[^'\n]*')?[^\s&]*)",
+    re.IGNORECASE,
 )
 
 
@@ -33,11 +32,48 @@ def mask(text: str) -> str:
     It rather hides too much than too little: what stands between an address and a later @ may go with the password.
     """
     parts, end = [], 0
-    for begin, stop in sorted(match.span("secret") for pattern in _SECRETS for match in pattern.finditer(text)):
+    for begin, stop in sorted(_secrets(text)):
         if begin >= end:
             parts += [text[end:begin], MASK]
         end = max(end, stop)
     return "".join(parts) + text[end:]
+
+
+def _secrets(text: str) -> Iterator[tuple[int, int]]:
+    """Where secrets begin and end."""
+    if "@" in text:
+        for word in _WORD.finditer(text):
+            yield from _in_word(text, *word.span())
+        yield from _with_spaces(text)
+    for match in _PARAMETER.finditer(text):
+        yield match.span("secret")
+
+
+def _in_word(text: str, begin: int, end: int) -> Iterator[tuple[int, int]]:
+    """user:password of an address without white space, or without a scheme: that is no address, but somebody may type it."""
+    at = text.rfind("@", begin, end)
+    address = _ADDRESS.search(text, begin, at) if at >= 0 else None
+    if address:
+        yield address.end(), at
+    hosts = [match.start() for match in _HOST.finditer(text, begin, end)]
+    user = _USER_WITHOUT_ADDRESS.search(text, begin, hosts[-1]) if hosts else None
+    if user and user.end() < hosts[-1]:
+        yield user.start(), hosts[-1]
+
+
+def _with_spaces(text: str) -> Iterator[tuple[int, int]]:
+    """user:password of an address in which white space stands: up to the last @ of the line before the next address."""
+    addresses = [match.span() for match in _ADDRESS.finditer(text)]
+    starts = [start for start, _ in addresses] + [len(text)]
+    for _, begin in addresses:
+        user = _USER.match(text, begin)
+        if user is None:
+            continue
+        until = starts[bisect_left(starts, user.end())]
+        line = text.find("\n", user.end(), until)
+        at = text.rfind("@", user.end(), until if line < 0 else line)
+        if at >= 0:
+            yield begin, at
 
 
 def mask_all(value: Any) -> Any:

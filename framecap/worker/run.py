@@ -22,6 +22,7 @@ from framecap.config import WorkerConfig
 from framecap.errors import (
     DeviceMemoryError,
     EmptyFrame,
+    FolderClosed,
     FramecapError,
     FrameGone,
     FrameUnreadable,
@@ -38,6 +39,7 @@ from framecap.stores.base import Commit, Store
 from framecap.worker.batches import Batches
 from framecap.worker.captions import SteadyCaptioner
 from framecap.worker.decoders import DecoderPool, DecoderSettings
+from framecap.worker.folders import Folders
 from framecap.worker.jobs import Hand, Job, Room
 from framecap.worker.near_duplicates import NearDuplicates, Verdicts
 from framecap.worker.patience import Patience
@@ -98,11 +100,12 @@ class _Worker:
         self._hand = Hand()
         self._room = Room(_UNDECODED_BYTES)
         self._patience = Patience()
+        self._folders = Folders()
         self._batches = Batches(config.batch_wait_ms / 1000, self._hand)
         self._reading = Stage("read", _READERS, self._read, self._went_wrong)
         self._decoding = Stage("decode", count, self._decode, self._went_wrong)
         self._committing = Stage("commit", _COMMITTERS, self._commit, self._went_wrong)
-        self._vitals = Vitals(ingest, [self._patience.problem, self._captioner.problem])
+        self._vitals = Vitals(ingest, [self._patience.problem, self._folders.problem, self._captioner.problem])
         self._over = False  # what is still under way is nobody's any more
         self._fatal: BaseException | None = None
 
@@ -155,6 +158,9 @@ class _Worker:
             self._give_back(job, 0.0)
 
     def _read(self, job: Job) -> None:
+        if (wait := self._folders.wait(job.key)) > 0:
+            self._give_back(job, wait)
+            return
         started = time.monotonic()
         job.entry = self._store.stat(job.key)
         if job.lease.given_up is not None:
@@ -239,6 +245,8 @@ class _Worker:
 
     def _written(self, job: Job, made: Sidecar, outcome: Commit | None) -> None:
         self._patience.worked()
+        if outcome is not None:
+            self._folders.took(job.key)
         match outcome:
             case Commit.COMMITTED:
                 self._tally.committed(made)
@@ -260,6 +268,8 @@ class _Worker:
             case FrameGone():  # the store has answered
                 self._patience.worked()
                 self._finished(job, None)
+            case FolderClosed():
+                self._give_back(job, self._folders.refused(job.key, error))
             case StoreUnavailable() | DeviceMemoryError():  # no fault of the frame's
                 self._give_back(job, self._patience.failed(error))
             case MissingError():

@@ -134,3 +134,11 @@ def test_masking_a_long_text_is_quick(piece: str) -> None:
 
 def test_mask_all_keeps_numbers_and_shape() -> None:
     assert mask_all({"a": [1, 2.5, None, True, "rtsp://u:p@h"]}) == {"a": [1, 2.5, None, True, "rtsp://***@h"]}
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("part", ["a://", "a:b", "a:", "@", "@a", "x-amz-", "token ", "a://:", "u:p@", 'token="', "a:// @"])
+def test_a_text_made_up_to_be_slow_is_not(part: str) -> None:
+    """Quadratic time would be minutes."""
+    for text in (part * 50_000, part * 25_000 + "@" + part * 25_000 + " @h/"):
+        assert len(mask(text)) > 0

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from framecap.config import IngestConfig, WorkerConfig
-from framecap.errors import FrameUnreadable, StoreUnavailable
+from framecap.errors import FolderClosed, FrameUnreadable, StoreUnavailable
 from framecap.stores.base import Commit, Store
 from framecap.worker import run
 from framecap.worker.decoders import Decoded, DecoderPool
@@ -113,6 +113,31 @@ def test_a_frame_that_may_not_be_read_yet_is_waited_for_and_holds_up_nobody(tmp_
     error = done.of("a/closed.jpg").error
     assert error is not None
     assert error.kind == "unreadable"
+
+
+def test_a_folder_that_takes_no_sidecars_costs_few_captions_and_holds_up_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("framecap.worker.folders._FIRST_SECONDS", 0.05)
+    fill(tmp_path, {f"{folder}/{n:02d}.jpg": GOOD for n in range(40) for folder in ("closed", "open")})
+    captioner = ScriptedCaptioner(lambda images: [A_CAPTION] * len(images))
+    refused: list[str] = []
+
+    class Closed(Troubled):
+        def commit_sidecar(self, key: str, data: bytes) -> Commit:
+            if key.startswith("closed/") and len(refused) < 8 + 5:  # a hand of eight, and five tries of one
+                refused.append(key)
+                raise FolderClosed(f"cannot write at {key}")
+            return store.commit_sidecar(key, data)
+
+    store = local_store(tmp_path)
+    closed: Store = Closed(store, {"read": 0})  # type: ignore[assignment]
+    done = work(closed, captioner, WorkerConfig(decoders=1, queue=8, batch_size=4))
+    check_oracle(tmp_path, done.committed)
+    assert sum(captioner.batches) == 80 + len(refused), "what was captioned for nothing"
+    order = [made.frame.key for made in done.committed]
+    assert all(key.startswith("open/") for key in order[:30]), "the other folder goes on"
+    assert caplog.text.count("frames of one folder wait") == 1
 
 
 def test_in_trouble_one_frame_at_a_time_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
