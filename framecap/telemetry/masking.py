@@ -11,8 +11,8 @@ MASK = "***"
 
 # What is secret in a text. A password may hold anything, @ : / and quotes too, so everything up to the last @ before white
 # space goes; and, where a password may hold a space, everything up to the last @ before the next address. Whoever names a
-# file may have made the text up, so the time is in proportion to it: each pattern looks a bounded way ahead, and the last @ is
-# looked for from behind.
+# file may have made the text up, so the time is in proportion to it: each pattern looks a bounded way ahead, and the last @
+# is looked for from behind.
 _ADDRESS = re.compile(r"\b[a-z][a-z0-9+.-]{0,20}://", re.IGNORECASE)
 _WORD = re.compile(r"\S+")
 _USER = re.compile(r"[^\s/@:]*:")
