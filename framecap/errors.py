@@ -28,7 +28,13 @@
     ├── ModelError             bundle, runtime, captioner
     │   ├── BundleError          a part is missing or does not fit             exit 2
     │   ├── NonFiniteOutput      NaN or Inf came out of the model
-    │   └── DeviceMemoryError    the device has no memory left                 retry
+    │   ├── DeviceMemoryError    the device has no memory left                 retry
+    │   ├── CaptionerUnavailable a vision server is away or overloaded         retry until it is back
+    │   │   └── CaptionerDenied    it takes neither this key nor this model    exit 2; retry as above
+    │   ├── CaptionTimeout       it did not answer in time                     retry
+    │   ├── CaptionerFault       an error of its own, or no readable answer    retry
+    │   ├── CaptionRefused       it does not want to caption this picture
+    │   └── CaptionTooLong       its answer is no caption but an essay
     ├── SidecarError           bytes that are no valid sidecar
     └── IndexUnavailable       the search index cannot be read or written       retry
 
@@ -174,6 +180,34 @@ class NonFiniteOutput(ModelError):
 class DeviceMemoryError(ModelError):
     kind = "device_memory"
     retryable = True
+
+
+class CaptionerUnavailable(ModelError):
+    kind = "captioner_unavailable"
+    retryable = True
+
+
+class CaptionerDenied(CaptionerUnavailable):
+    kind = "captioner_denied"
+    exit_code = 2
+
+
+class CaptionTimeout(ModelError):
+    kind = "caption_timeout"
+    retryable = True
+
+
+class CaptionerFault(ModelError):
+    kind = "captioner_fault"
+    retryable = True
+
+
+class CaptionRefused(ModelError):
+    kind = "caption_refused"
+
+
+class CaptionTooLong(ModelError):
+    kind = "caption_too_long"
 
 
 class SidecarError(FramecapError):

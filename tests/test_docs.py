@@ -13,7 +13,14 @@ import yaml
 
 from framecap import sidecar
 from framecap.cli.parser import make_parser
-from framecap.errors import DecodeError, FramecapError
+from framecap.errors import (
+    CaptionerFault,
+    CaptionRefused,
+    CaptionTimeout,
+    CaptionTooLong,
+    DecodeError,
+    FramecapError,
+)
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("samples/*.md")])
@@ -73,6 +80,7 @@ def test_every_field_of_the_sidecar_is_explained() -> None:
 def test_every_kind_of_a_frame_s_error_is_explained() -> None:
     page = (ROOT / "docs" / "sidecar.md").read_text()
     kinds = {error.kind for error in DecodeError.__subclasses__()} | {FramecapError.kind, "model", "non_finite"}
+    kinds |= {error.kind for error in (CaptionTimeout, CaptionerFault, CaptionRefused, CaptionTooLong)}
     assert kinds <= set(re.findall(r"`([a-z_]+)`", page[page.index("## Kinds of errors") :]))
 
 

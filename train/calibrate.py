@@ -71,7 +71,7 @@ def calibration_of(captions: Sequence[Caption], split: Split) -> CalibrationCard
             else "none of the captions fit: these photos tell nothing of confidence: train the model longer first, or take "
             "photos of the kind that it has learned from"
         )
-    slope, intercept = _logistic(np.log([max(caption.confidence, 1e-30) for caption in captions]), fitting)
+    slope, intercept = _logistic(np.log([max(caption.confidence or 0.0, 1e-30) for caption in captions]), fitting)
     if slope <= 0:
         raise ConfigError("captions of more confidence fit no better on this split: is it of the model's kind of photos?")
     return CalibrationCard(slope=slope, intercept=intercept, target=target, photos=len(split))
@@ -83,7 +83,7 @@ def reliability(bundle: Bundle, split: Split, config: CaptioningConfig) -> Relia
         raise ConfigError(f"{bundle.path}: it has no calibration: python -m train calibrate")
     captions, _ = caption_split(bundle, split, config)
     fitting = fits(split, [caption.words for caption in captions], bundle.card.calibration.target)
-    confidence = np.array([caption.confidence for caption in captions])
+    confidence = np.array([caption.confidence or 0.0 for caption in captions])
     parts = np.array_split(np.argsort(confidence), _BINS)
     return Reliability(
         [round(float(confidence[part].mean()), 3) for part in parts],

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 Images = npt.NDArray[np.uint8]  # (n, size, size, 3), RGB, made by preprocess
+Pictures = Images | Sequence[Images]  # or one (height, width, 3) after the other, where they keep their proportions
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,14 +18,14 @@ class Caption:
     """One frame's caption.
 
     `words` and `log_probabilities` (natural logarithm) belong together, the sentence's end not among them; `confidence` is
-    the probability that the caption fits (see bundle.CalibrationCard), or, of a bundle without a calibration, the raw
-    confidence: exp(mean log-probability), the end included. `uncertain`: the probability is below
-    captioning.uncertain_below; None where there is none. `attention` has shape (words, rows, columns) and sums to 1 over
-    a word's map, or is None where the decoder gives none.
+    the probability that the caption fits (see bundle.CalibrationCard), or, without a calibration, the raw confidence:
+    exp(mean log-probability), the end included; None where the captioner gives no probabilities. `uncertain`: the
+    probability is below captioning.uncertain_below; None where there is none. `attention` has shape (words, rows,
+    columns) and sums to 1 over a word's map, or is None where the decoder gives none.
     """
 
     text: str
-    confidence: float
+    confidence: float | None
     words: tuple[str, ...]
     log_probabilities: tuple[float, ...]
     truncated: bool = False
@@ -35,7 +36,7 @@ class Caption:
 
 @dataclass(frozen=True, slots=True)
 class ModelName:
-    """What stands in every sidecar: the bundle's name and hash, and the runtime that executes it."""
+    """What stands in every sidecar: the model's name, the hash that stands for it, and what executes it."""
 
     name: str
     bundle_hash: str
@@ -43,18 +44,23 @@ class ModelName:
 
 
 class Captioner(Protocol):
-    """A bundle and a runtime. A frame's caption does not depend on the batch it is in."""
+    """A model and what executes it. A frame's caption does not depend on the batch it is in."""
 
     @property
     def model(self) -> ModelName: ...
 
     @property
     def image_size(self) -> int:
-        """Side of the square pictures it takes, in pixels."""
+        """Longest side of the pictures it takes, in pixels."""
         ...
 
-    def caption(self, images: Images) -> Sequence[Caption | Exception]:
-        """One caption per image; a frame that the model cannot caption (NonFiniteOutput) is an exception in its place.
+    @property
+    def squashes(self) -> bool:
+        """Whether they are squares of that size; else they keep their proportions, and small ones their size."""
+        ...
+
+    def caption(self, images: Pictures) -> Sequence[Caption | Exception]:
+        """One caption per image; a frame that cannot be captioned is an exception (a ModelError) in its place.
 
         Raises DeviceMemoryError when the batch is too large for the device.
         """

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+import numpy as np
+
 from framecap.captioning.beam import BeamSettings, Decoder, Sentence, search
 from framecap.captioning.bundle import Bundle
-from framecap.captioning.caption import Caption, Images, ModelName
+from framecap.captioning.caption import Caption, Images, ModelName, Pictures
 from framecap.captioning.vocabulary import sentence
 from framecap.config import CaptioningConfig
 from framecap.errors import NonFiniteOutput
@@ -25,6 +27,8 @@ class Runtime(Protocol):
 
 class BundleCaptioner:
     """See `caption.Captioner`."""
+
+    squashes = True
 
     def __init__(self, bundle: Bundle, runtime: Runtime, config: CaptioningConfig) -> None:
         self.bundle, self.runtime, self.config = bundle, runtime, config
@@ -44,9 +48,9 @@ class BundleCaptioner:
     def image_size(self) -> int:
         return self.bundle.card.preprocessing.size
 
-    def caption(self, images: Images) -> Sequence[Caption | Exception]:
+    def caption(self, images: Pictures) -> Sequence[Caption | Exception]:
         """See `caption.Captioner`."""
-        found = search(self.runtime.look(images), self.bundle.vocabulary.end, self.settings)
+        found = search(self.runtime.look(np.asarray(images)), self.bundle.vocabulary.end, self.settings)
         return [
             self._caption(sentences) if sentences else NonFiniteOutput("the model gave NaN for this picture")
             for sentences in found

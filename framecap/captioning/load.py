@@ -18,11 +18,21 @@ _CUDA_DEVICES = ("/dev/nvidiactl", "/dev/dxg")  # a look costs nothing; importin
 
 
 def load_captioner(config: CaptioningConfig) -> Captioner:
-    """Open the bundle, load it into its runtime. Raises BundleError or MissingError."""
+    """A bundle in its runtime, or another kind, as the configuration says. Raises ConfigError, BundleError, MissingError."""
     if config.runtime == "null":
         from framecap.captioning.runtimes.null import NullCaptioner
 
         return NullCaptioner()
+    if config.kind == "openai":
+        _need("kind openai", "openai", ("httpx2",))
+        from framecap.captioning.openai_server import OpenAICaptioner
+
+        return OpenAICaptioner(config)
+    if config.kind == "transformers":
+        _need("kind transformers", "transformers", ("torch", "torchvision", "transformers"))
+        from framecap.captioning.transformers_model import TransformersCaptioner
+
+        return TransformersCaptioner(config)
     from framecap.captioning.bundle import open_bundle
     from framecap.captioning.captioner import BundleCaptioner
 
@@ -33,7 +43,7 @@ def load_captioner(config: CaptioningConfig) -> Captioner:
 def load_runtime(bundle: Bundle, config: CaptioningConfig) -> Runtime:
     """The runtime that the configuration asks for (not `null`: that one has no bundle)."""
     if config.runtime == "torch" or (config.runtime == "auto" and _cuda_is_there()):
-        _need_torch()
+        _need("runtime torch", "gpu", ("torch", "torchvision", "timm"))
         import torch
 
         from framecap.captioning.runtimes.pytorch import TorchRuntime
@@ -53,7 +63,7 @@ def _cuda_is_there() -> bool:
     return torch.cuda.is_available()
 
 
-def _need_torch() -> None:
-    missing = [package for package in ("torch", "torchvision", "timm") if find_spec(package) is None]
+def _need(what: str, extra: str, packages: tuple[str, ...]) -> None:
+    missing = [package for package in packages if find_spec(package) is None]
     if missing:
-        raise MissingError(f"runtime torch: {', '.join(missing)} not installed: pip install 'framecap[gpu]'")
+        raise MissingError(f"{what}: {', '.join(missing)} not installed: pip install 'framecap[{extra}]'")

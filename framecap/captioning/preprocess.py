@@ -1,7 +1,7 @@
-"""Preprocessing, the same in training and in serving: the bytes of a picture in, a square of RGB pixels out.
+"""Preprocessing, the same in training and in serving: the bytes of a picture in, RGB pixels of a model's size out.
 
-The picture is squashed to the square, never cropped: a caption is about all of it. Only this module decodes pictures; cv2
-comes with it, so what only needs a name from here imports it where it is used.
+A picture is squashed to the model's square, or made to fit into it, never cropped: a caption is about all of it. Only this
+module decodes pictures; cv2 comes with it, so what only needs a name from here imports it where it is used.
 """
 
 from __future__ import annotations
@@ -23,14 +23,26 @@ _REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """What a bundle states about its pictures: the side of the square in pixels."""
+    """What a model states about its pictures: the side of the square in pixels, and whether they are squashed to it.
+
+    Those that are not keep their proportions, and their size where they are smaller.
+    """
 
     size: int
+    squash: bool = True
+
+    def sides(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height that a picture of these sides is brought to."""
+        if self.squash:
+            return self.size, self.size
+        scale = min(1.0, self.size / max(width, height))
+        return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A decoded picture: pixels (size, size, 3) RGB; the size it is shown at, in pixels, after EXIF rotation."""
+    """A decoded picture: pixels (height, width, 3) RGB, at most `size` wide and high; the size it is shown at, in pixels,
+    after EXIF rotation."""
 
     pixels: Pixels
     width: int
@@ -38,7 +50,7 @@ class Picture:
 
 
 def decode(data: bytes, preprocessing: Preprocessing, max_pixels: int) -> Picture:
-    """Decode and squash a JPEG, PNG or WebP picture.
+    """Decode a JPEG, PNG or WebP picture and bring it to the model's size.
 
     The header is judged first: EmptyFrame, TruncatedFrame, OversizedFrame (more than `max_pixels`), UndecodableFrame. Grey
     and CMYK become RGB, 16 bits become their upper 8, transparency is laid over white, EXIF rotation is applied. What the
@@ -51,16 +63,17 @@ def decode(data: bytes, preprocessing: Preprocessing, max_pixels: int) -> Pictur
         )
     if not header.whole:
         raise TruncatedFrame(f"the end of the {header.format} picture is missing: it breaks off after {len(data)} bytes")
-    pixels = _rotated(_squashed(_decode(data, header, preprocessing.size), preprocessing.size), header.orientation)
+    stored = _decode(data, header, preprocessing)
+    pixels = _rotated(_resized(stored, *preprocessing.sides(header.width, header.height)), header.orientation)
     width, height = header.width, header.height
     if header.orientation >= 5:  # a quarter turn
         width, height = height, width
     return Picture(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8), width, height)
 
 
-def _decode(data: bytes, header: Header, size: int) -> Pixels:
+def _decode(data: bytes, header: Header, preprocessing: Preprocessing) -> Pixels:
     """The picture as stored, (height, width, 3) BGR, perhaps at a fraction of its scale."""
-    flags = cv2.IMREAD_UNCHANGED if header.alpha else _reduction(header, size) | cv2.IMREAD_IGNORE_ORIENTATION
+    flags = cv2.IMREAD_UNCHANGED if header.alpha else _reduction(header, preprocessing) | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
@@ -75,11 +88,12 @@ def _decode(data: bytes, header: Header, size: int) -> Pixels:
     return _over_white(pixels) if pixels.shape[2] == 4 else pixels
 
 
-def _reduction(header: Header, size: int) -> int:
+def _reduction(header: Header, preprocessing: Preprocessing) -> int:
     """How to decode: a JPEG's own fractions cost less, but only those that leave the resize enough to average over."""
     if header.format == "jpeg":
+        width, height = preprocessing.sides(header.width, header.height)
         for divisor, flag in _REDUCED.items():
-            if min(header.width, header.height) // divisor >= 2 * size:
+            if header.width // divisor >= 2 * width and header.height // divisor >= 2 * height:
                 return int(flag)
     return int(cv2.IMREAD_COLOR)
 
@@ -94,23 +108,23 @@ def _over_white(picture: Pixels) -> Pixels:
     return opaque
 
 
-def _squashed(picture: Pixels, size: int) -> Pixels:
+def _resized(picture: Pixels, width: int, height: int) -> Pixels:
     """Sides that are too long are averaged down, then sides that are too short are interpolated up."""
-    height, width = picture.shape[:2]
-    square: cv2.typing.MatLike = picture
-    if height > size or width > size:
-        square = cv2.resize(square, (min(width, size), min(height, size)), interpolation=cv2.INTER_AREA)
-    if square.shape[:2] != (size, size):
-        square = cv2.resize(square, (size, size), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(square, np.uint8)
+    old_height, old_width = picture.shape[:2]
+    resized: cv2.typing.MatLike = picture
+    if old_height > height or old_width > width:
+        resized = cv2.resize(resized, (min(old_width, width), min(old_height, height)), interpolation=cv2.INTER_AREA)
+    if resized.shape[:2] != (height, width):
+        resized = cv2.resize(resized, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(resized, np.uint8)
 
 
-def _rotated(square: Pixels, orientation: int) -> Pixels:
-    """The square as EXIF says it is to be shown (a squash and a rotation commute, and the square is the smaller one)."""
+def _rotated(resized: Pixels, orientation: int) -> Pixels:
+    """The picture as EXIF says it is to be shown (a resize and a rotation commute, and the resized one is smaller)."""
     if orientation >= 5:
-        square = square.transpose(1, 0, 2)
+        resized = resized.transpose(1, 0, 2)
     if orientation in (2, 3, 6, 7):
-        square = square[:, ::-1]
+        resized = resized[:, ::-1]
     if orientation in (3, 4, 7, 8):
-        square = square[::-1]
-    return np.ascontiguousarray(square)
+        resized = resized[::-1]
+    return np.ascontiguousarray(resized)

@@ -88,7 +88,10 @@ def _model(config: Config) -> Iterator[Finding]:
 
     captioner = load_captioner(config.captioning)
     model = captioner.model
-    yield Finding("bundle", True, f"{model.name}, whole ({model.bundle_hash[:12]}...)")
+    known = "whole" if config.captioning.kind == "bundle" else "not looked into"
+    yield Finding(config.captioning.kind, True, f"{model.name}, {known} ({model.bundle_hash[:12]}...)")
     size = captioner.image_size
     (answer,) = captioner.caption(np.full((1, size, size, 3), 127, np.uint8))
+    if isinstance(answer, FramecapError):
+        raise answer
     yield Finding("caption a grey picture", not isinstance(answer, Exception), f"runtime {model.runtime}")

@@ -141,15 +141,17 @@ def for_people(said: Said) -> str:
     if said.caption is None:
         what = f"{said.status}: {said.error}" if said.error else said.status
     else:
-        sure = f" ({sureness(said.confidence, said.uncertain)})" if said.confidence is not None else ""
-        what = f"{said.caption}{sure}{' (as before)' if said.status == 'duplicate' else ''}"
+        before = " (as before)" if said.status == "duplicate" else ""
+        what = f"{said.caption}{sureness(said.confidence, said.uncertain)}{before}"
     name = said.key if said.error else said.camera
     return printable(f"{name}  {when}  {what}")
 
 
-def sureness(confidence: float, uncertain: bool | None) -> str:
-    """How sure the model is, as it stands behind a caption."""
-    return f"{confidence:.2f}, uncertain" if uncertain else f"{confidence:.2f}"
+def sureness(confidence: float | None, uncertain: bool | None) -> str:
+    """How sure the model is, as it stands behind a caption; nothing where it does not say."""
+    if confidence is None:
+        return ""
+    return f" ({confidence:.2f}, uncertain)" if uncertain else f" ({confidence:.2f})"
 
 
 def for_machines(said: Said) -> str:

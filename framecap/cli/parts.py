@@ -16,7 +16,7 @@ import numpy as np
 from framecap.captioning.caption import Captioner
 from framecap.cli.console import Summary
 from framecap.config import Config, NearDuplicatesConfig, StoreConfig, TelemetryConfig
-from framecap.errors import ConfigError, FramecapError
+from framecap.errors import CaptionerDenied, CaptionRefused, CaptionTooLong, ConfigError, FramecapError
 from framecap.frames import sidecar_key
 from framecap.ingest.base import Backlog, Ingest
 from framecap.sidecar import Sidecar
@@ -167,12 +167,16 @@ def _fit_for_a_queue(config: Config) -> Config:
 
 
 def _warm(captioner: Captioner) -> None:
-    """The first picture takes longest: no frame should wait for that."""
+    """The first picture takes longest: no frame should wait for that. Raises the error of who would caption none."""
     size = captioner.image_size
     try:
-        captioner.caption(np.full((1, size, size, 3), 127, np.uint8))
+        (answer,) = captioner.caption(np.full((1, size, size, 3), 127, np.uint8))
     except FramecapError as error:  # a device that is full, or whatever else the worker has patience with
-        logger.warning("the model does not caption yet: %s", error)
+        answer = error
+    if isinstance(answer, CaptionerDenied | CaptionRefused | CaptionTooLong):  # of a grey picture: every frame would fail
+        raise answer
+    if isinstance(answer, Exception):
+        logger.warning("the model does not caption yet: %s", answer)
 
 
 def sidecar_place(config: StoreConfig, frame_key: str) -> str:

@@ -35,7 +35,12 @@ def caption(config: Config, files: list[str], as_json: bool) -> int:
     """Caption `files`, or the paths that standard input gives; 1 when one of them failed, whose error is printed."""
     captioner = load_captioner(config.captioning)
     count = config.worker.decoders or len(os.sched_getaffinity(0))
-    settings = DecoderSettings(captioner.image_size, config.worker.max_pixels, config.worker.decode_timeout_seconds)
+    settings = DecoderSettings(
+        captioner.image_size,
+        config.worker.max_pixels,
+        config.worker.decode_timeout_seconds,
+        squash=captioner.squashes,
+    )
     pool = DecoderPool(settings, min(count, len(files) or count))
     failed = False
     try:
@@ -73,7 +78,7 @@ def _caption_batch(files: list[str], captioner: Captioner, pool: DecoderPool, co
     with ThreadPoolExecutor(len(files)) as threads:
         decoded = list(threads.map(lambda file: _decode(file, pool, config.max_bytes), files))
     pictures = [picture.pixels for picture in decoded if isinstance(picture, Decoded)]
-    captions = iter(captioner.caption(np.stack(pictures)) if pictures else ())
+    captions = iter(captioner.caption(np.stack(pictures) if captioner.squashes else pictures) if pictures else ())
     for file, picture in zip(files, decoded, strict=True):
         yield _Answer(file, next(captions) if isinstance(picture, Decoded) else picture)
 
@@ -109,7 +114,7 @@ def _print(answer: _Answer, as_json: bool) -> None:
     elif isinstance(outcome, Exception):
         print(printable(mask(f"framecap: {answer.file}: {outcome}")), file=sys.stderr, flush=True)
     else:
-        print(printable(f"{answer.file}: {outcome.text} ({sureness(outcome.confidence, outcome.uncertain)})"), flush=True)
+        print(printable(f"{answer.file}: {outcome.text}{sureness(outcome.confidence, outcome.uncertain)}"), flush=True)
 
 
 def _fields(outcome: Caption | Exception) -> dict[str, object]:

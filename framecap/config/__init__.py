@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError, model_validator
 
-from framecap.config.captioning import CaptioningConfig
+from framecap.config.captioning import CaptioningConfig, OpenAIConfig, TransformersConfig
 from framecap.config.capture import CameraConfig, CaptureConfig, SpoolConfig, Zones
 from framecap.config.fields import Section
 from framecap.config.ingest import IngestConfig
@@ -37,6 +37,7 @@ __all__ = [
     "IngestConfig",
     "LogConfig",
     "NearDuplicatesConfig",
+    "OpenAIConfig",
     "ReinforceConfig",
     "S3Config",
     "SpoolConfig",
@@ -44,6 +45,7 @@ __all__ = [
     "TelemetryConfig",
     "TimelineConfig",
     "TrainConfig",
+    "TransformersConfig",
     "ViewerConfig",
     "WorkerConfig",
     "Zones",

@@ -18,6 +18,7 @@ ENVIRONMENT_PREFIX = "FRAMECAP__"
 MAX_CONFIG_BYTES = 1 << 20
 
 MAX_SHOWN = 200  # characters of a wrong value
+_NEVER_SHOWN = {"api_key_variable"}  # somebody may have written the key itself there
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -150,7 +151,7 @@ def explain(error: ValidationError) -> str:
 def _explain_one(problem: ErrorDetails) -> str:
     place = ".".join(str(part) for part in problem["loc"]) or "configuration"
     expected = _EXPECTED.get(problem["type"], problem["msg"].removeprefix("Value error, "))
-    got = problem.get("input")
+    got = None if problem["loc"] and problem["loc"][-1] in _NEVER_SHOWN else problem.get("input")
     shown = f", got {_shown(got)}" if problem["type"] != "missing" and isinstance(got, (str, int, float)) else ""
     return f"{place}: {expected}{shown}"
 

@@ -84,6 +84,8 @@ class Attention:
         return answer
 
     def _look(self, sidecar: Sidecar, bundle: str, model: str) -> dict[str, Any]:
+        if self._config.kind != "bundle":  # and asking a vision server again may cost money
+            raise NoAttention(f"a captioner of kind {self._config.kind} tells nothing of its attention")
         try:
             captioner = self.captioner()
         except FramecapError as error:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from framecap.captioning.caption import Caption, Captioner, Images
-from framecap.errors import DeviceMemoryError, ModelError, NonFiniteOutput
+from framecap.errors import CaptionerUnavailable, DeviceMemoryError, ModelError, NonFiniteOutput
 
 logger = logging.getLogger(__name__)
 
@@ -28,9 +28,11 @@ class SteadyCaptioner:
         self.limit = batch_size
 
     def caption(self, pictures: Sequence[Images]) -> list[Caption | Exception]:
-        """One caption or exception for each picture of shape (size, size, 3)."""
+        """One caption or exception for each picture of shape (height, width, 3)."""
         answers = self._answers(pictures)
         for answer in answers:
+            if isinstance(answer, CaptionerUnavailable):  # it says nothing of the frame, and the worker has patience
+                continue
             self._failures = self._failures + 1 if isinstance(answer, Exception) else 0
             if self._failures == _ALARMING_FAILURES:
                 logger.error("%d frames in a row could not be captioned, the last because: %s", self._failures, answer)
@@ -45,7 +47,7 @@ class SteadyCaptioner:
         while len(answers) < len(pictures):
             batch = pictures[len(answers) : len(answers) + self.limit]
             try:
-                captions = self._checked(np.stack(batch))
+                captions = self._checked(batch)
             except DeviceMemoryError as error:
                 if len(batch) == 1:
                     answers.append(error)
@@ -58,17 +60,17 @@ class SteadyCaptioner:
                 self._grow()
         return answers
 
-    def _checked(self, images: Images) -> list[Caption | Exception]:
-        captions = self._captioner.caption(images)
-        if len(captions) != len(images):
-            raise ModelError(f"the captioner gave {len(captions)} captions for {len(images)} pictures")
+    def _checked(self, batch: Sequence[Images]) -> list[Caption | Exception]:
+        captions = self._captioner.caption(np.stack(batch) if self._captioner.squashes else batch)
+        if len(captions) != len(batch):
+            raise ModelError(f"the captioner gave {len(captions)} captions for {len(batch)} pictures")
         return [_checked(caption) for caption in captions]
 
     def _one_by_one(self, batch: Sequence[Images]) -> list[Caption | Exception]:
         answers: list[Caption | Exception] = []
         for picture in batch:
             try:
-                answers += self._checked(picture[np.newaxis])
+                answers += self._checked([picture])
             except Exception as error:
                 answers.append(error)
         return answers
@@ -89,7 +91,8 @@ def _checked(caption: Caption | Exception) -> Caption | Exception:
     """A caption that can stand in a sidecar, or the reason why it cannot."""
     if isinstance(caption, Exception):
         return caption
-    numbers = (caption.confidence, *caption.log_probabilities, *(confidence for _, confidence in caption.alternatives))
+    confidences = (caption.confidence, *(confidence for _, confidence in caption.alternatives))
+    numbers = (*caption.log_probabilities, *(number for number in confidences if number is not None))
     if not all(map(math.isfinite, numbers)):
         return NonFiniteOutput("the model's numbers are not finite (NaN or infinity): is the bundle damaged?")
     if not caption.text.strip():

@@ -29,17 +29,18 @@ _STANDARD_ERROR = 2
 _MAX_COMPLAINTS = 4096  # bytes of what the codecs say about one picture
 
 
-def main(socket_number: int, memory_number: int, size: int, max_pixels: int) -> None:
+def main(socket_number: int, memory_number: int, max_pixels: int, size: int, squash: int) -> None:
     """Serve until the parent closes its end, or dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent drains on these, and needs its decoders for that
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     cv2.setNumThreads(1)  # as many decoders as cores are enough threads
     parent = socket.socket(fileno=socket_number)
+    preprocessing = Preprocessing(size, bool(squash))
     threading.Thread(target=_end_with_parent, args=(parent,), name="parent watch", daemon=True).start()
     with mmap.mmap(memory_number, size * size * 3) as memory:
         _answer(parent, {"ready": True})
         while (data := _receive(parent)) is not None:
-            _answer(parent, _work(data, Preprocessing(size), max_pixels, memory))
+            _answer(parent, _work(data, preprocessing, max_pixels, memory))
 
 
 def perceptual_hash(pixels: Pixels) -> int:
@@ -56,9 +57,10 @@ def _work(data: bytes, preprocessing: Preprocessing, max_pixels: int, memory: mm
     except DecodeError as error:
         _complaints()
         return {"kind": error.kind, "message": str(error)}
-    memory[:] = picture.pixels.tobytes()
+    memory[: picture.pixels.nbytes] = picture.pixels.tobytes()
     looks = perceptual_hash(picture.pixels)
-    return {"width": picture.width, "height": picture.height, "hash": looks, "warnings": _complaints()}
+    shape = picture.pixels.shape
+    return {"shape": shape, "width": picture.width, "height": picture.height, "hash": looks, "warnings": _complaints()}
 
 
 def _complaints() -> list[str]:

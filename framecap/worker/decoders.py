@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import mmap
 import os
 import queue
@@ -50,7 +51,8 @@ _ERRORS: dict[str, type[DecodeError]] = {
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A picture: pixels (size, size, 3) RGB, the size it is shown at, its perceptual hash, what its codec complained of."""
+    """A picture: pixels (height, width, 3) RGB, the size it is shown at, its perceptual hash, what its codec
+    complained of."""
 
     pixels: npt.NDArray[np.uint8]
     width: int
@@ -61,12 +63,13 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class DecoderSettings:
-    """What the decoders of a pool have in common; `size` is the side of the square in pixels."""
+    """What the decoders of a pool have in common; `size` and `squash` are as `preprocess.Preprocessing` has them."""
 
     size: int
     max_pixels: int
     timeout_seconds: float
     command: Sequence[str] = (sys.executable, "-P", "-m", "framecap.worker.decoder_child")
+    squash: bool = True
 
 
 class DecoderPool:
@@ -138,7 +141,7 @@ class _Decoder:
         try:
             os.ftruncate(memory, settings.size**2 * 3)
             self._memory = mmap.mmap(memory, settings.size**2 * 3)
-            numbers = (theirs.fileno(), memory, settings.size, settings.max_pixels)
+            numbers = (theirs.fileno(), memory, settings.max_pixels, settings.size, int(settings.squash))
             self._process = subprocess.Popen(
                 [*settings.command, *map(str, numbers)],
                 stdin=subprocess.DEVNULL,
@@ -189,8 +192,8 @@ class _Decoder:
             raise DecoderCrashed(f"the decoder process died of it: {self._last_words() or self._ending()}") from None
         if "kind" in answer:
             raise _ERRORS.get(answer["kind"], UndecodableFrame)(answer["message"])
-        size = self._settings.size
-        pixels = np.frombuffer(self._memory, np.uint8).reshape(size, size, 3).copy()
+        shape = tuple(answer["shape"])
+        pixels = np.frombuffer(self._memory, np.uint8, math.prod(shape)).reshape(shape).copy()
         return Decoded(pixels, answer["width"], answer["height"], answer["hash"], tuple(map(mask, answer["warnings"])))
 
     def kill(self) -> None:

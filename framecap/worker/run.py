@@ -20,6 +20,7 @@ from framecap import frames, sidecar, telemetry
 from framecap.captioning.caption import Captioner
 from framecap.config import WorkerConfig
 from framecap.errors import (
+    CaptionerUnavailable,
     DeviceMemoryError,
     EmptyFrame,
     FolderClosed,
@@ -93,7 +94,10 @@ class _Worker:
         self._tally = tally
         count = config.decoders or len(os.sched_getaffinity(0))
         self._decoders = DecoderPool(
-            DecoderSettings(captioner.image_size, config.max_pixels, config.decode_timeout_seconds), count
+            DecoderSettings(
+                captioner.image_size, config.max_pixels, config.decode_timeout_seconds, squash=captioner.squashes
+            ),
+            count,
         )
         self._captioner = SteadyCaptioner(captioner, config.batch_size)
         self._near_duplicates = NearDuplicates(config.near_duplicates) if config.near_duplicates.enabled else None
@@ -270,7 +274,7 @@ class _Worker:
                 self._finished(job, None)
             case FolderClosed():
                 self._give_back(job, self._folders.refused(job.key, error))
-            case StoreUnavailable() | DeviceMemoryError():  # no fault of the frame's
+            case StoreUnavailable() | DeviceMemoryError() | CaptionerUnavailable():  # no fault of the frame's
                 self._give_back(job, self._patience.failed(error))
             case MissingError():
                 self._fatal = error

@@ -260,3 +260,15 @@ def test_any_bytes_have_a_header_or_a_reason(magic: bytes, rest: bytes) -> None:
 def test_the_header_reader_needs_no_codec() -> None:
     code = "import sys, framecap.captioning.picture_header; sys.exit('cv2' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((1600, 900), (288, 512)), ((900, 1600), (512, 288)), ((300, 200), (200, 300)), ((9000, 3), (1, 512))],
+)
+def test_a_picture_that_is_not_squashed_keeps_its_proportions_and_is_not_enlarged(
+    size: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    seen = decode(encoded(scene(*size), quality=95), Preprocessing(512, squash=False), LIMIT)
+    assert seen.pixels.shape == (*expected, 3)
+    assert (seen.width, seen.height) == size

@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from framecap import sidecar
-from framecap.captioning.caption import Caption, Captioner, Images, ModelName
+from framecap.captioning.caption import Caption, Captioner, Images, ModelName, Pictures
 from framecap.captioning.runtimes.null import NullCaptioner
 from framecap.config import IngestConfig, StoreConfig, WorkerConfig
 from framecap.errors import FramecapError
@@ -95,15 +97,16 @@ class ScriptedCaptioner:
     """Answers with what a function makes of the batch; 32 pixels are enough for it."""
 
     image_size = 32
+    squashes = True
     model = ModelName("scripted", "1" * 64, "scripted")
 
     def __init__(self, answer: Callable[[Images], Sequence[Caption | Exception]]) -> None:
         self._answer = answer
         self.batches: list[int] = []
 
-    def caption(self, images: Images) -> Sequence[Caption | Exception]:
+    def caption(self, images: Pictures) -> Sequence[Caption | Exception]:
         self.batches.append(len(images))
-        return self._answer(images)
+        return self._answer(np.asarray(images))
 
 
 @dataclass

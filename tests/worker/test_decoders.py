@@ -81,9 +81,10 @@ def test_the_pool_decodes_as_training_does(pool: DecoderPool) -> None:
 
 
 def test_the_real_command_starts() -> None:
-    pool = DecoderPool(DecoderSettings(SIZE, LIMIT, 30.0), 1)
+    pool = DecoderPool(DecoderSettings(SIZE, LIMIT, 30.0, squash=False), 1)
     try:
-        assert pool.decode(GOOD).pixels.shape == (SIZE, SIZE, 3)
+        assert pool.decode(GOOD).pixels.shape == (24, SIZE, 3)
+        assert pool.decode(encoded(scene(20, 40))).pixels.shape == (SIZE, 16, 3)
     finally:
         pool.close()
 

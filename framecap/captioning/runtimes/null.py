@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from framecap.captioning.caption import Caption, Images, ModelName
+from framecap.captioning.caption import Caption, ModelName, Pictures
 
 _CAPTION = Caption("A picture.", 1.0, ("a", "picture"), (0.0, 0.0))
 
 
 class NullCaptioner:
     """A captioner without a model."""
+
+    squashes = True
 
     def __init__(self, image_size: int = 224) -> None:
         self._image_size = image_size
@@ -23,5 +25,5 @@ class NullCaptioner:
     def image_size(self) -> int:
         return self._image_size
 
-    def caption(self, images: Images) -> Sequence[Caption | Exception]:
+    def caption(self, images: Pictures) -> Sequence[Caption | Exception]:
         return [_CAPTION] * len(images)
