@@ -1,12 +1,13 @@
 # What a person types and what CI runs: the same targets. Every target does its own set-up; a second call is quick.
 
 SOURCE ?= samples/clip.mp4
+BASE ?= HEAD~1
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RUN := .venv
 DEV := .venv-dev
 PACKAGED := setup.cfg pyproject.toml framecap/__init__.py
 
-.PHONY: run view test lint faults bench docs clean
+.PHONY: run view test lint faults bench bench-compare docs clean
 
 run: $(RUN)/.installed           ## capture SOURCE and caption it: make run SOURCE=video.mp4
 	$(RUN)/bin/framecap run "$(SOURCE)"
@@ -27,6 +28,9 @@ faults: $(DEV)/.installed        ## the fault table in its full size
 
 bench: $(DEV)/.installed         ## how fast this machine captions, beside the naive loop: make bench BENCH="--full --json"
 	$(DEV)/bin/framecap bench $(BENCH)
+
+bench-compare: $(DEV)/.installed ## whether this version is slower than another: make bench-compare BASE=main
+	$(DEV)/bin/python -m benchmarks.compare "$(BASE)" $(BENCH)
 
 docs: $(DEV)/.installed          ## what is generated: docs/command-line.md, framecap/sidecar.schema.json
 	$(DEV)/bin/python docs/generate.py

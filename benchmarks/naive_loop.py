@@ -20,6 +20,7 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -71,6 +72,12 @@ class NaiveLoop:
         self.encoder.to(self.device)
         self.decoder.to(self.device)
         self.never_said = list(bundle.vocabulary.never_said)
+
+    def with_config(self, config: CaptioningConfig) -> NaiveLoop:
+        """The same modules, searched by other settings."""
+        other = copy(self)
+        other.config = config
+        return other
 
     def run(self, pictures: Iterable[bytes], tutorial: bool = False) -> Timed:
         """Caption encoded pictures, one after the other."""

@@ -44,15 +44,16 @@ class Bench:
         self._settings = 0
 
     def settings(self, **changes: Any) -> Path:
-        """A config.yaml of the model and the worker, with `changes` to these two sections (near-duplicates are off)."""
+        """A config.yaml of model and worker, with `changes` to their sections and to ingest; near-duplicates are off."""
         captioning = self.config.captioning.model_dump(mode="json") | changes.get("captioning", {})
         bundle = captioning["bundle"]
         captioning["bundle"] = bundle if bundle == "default" else str(Path(bundle).resolve())
-        near_duplicates = {"near_duplicates": self.config.worker.near_duplicates.model_dump() | {"enabled": False}}
+        near_duplicates = {"near_duplicates": {"enabled": False}}
         worker = self.config.worker.model_dump(mode="json") | near_duplicates | changes.get("worker", {})
         self._settings += 1
         path = self.folder / f"config-{self._settings}.yaml"
-        path.write_text(yaml.safe_dump({"captioning": captioning, "worker": worker}))
+        sections = {"captioning": captioning, "worker": worker, "ingest": changes.get("ingest", {})}
+        path.write_text(yaml.safe_dump(sections))
         return path
 
     def start(self, *arguments: str | Path, log: Path) -> subprocess.Popen[bytes]:
@@ -97,6 +98,29 @@ def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]
         process.wait()
 
 
+def proportional_bytes(pid: int) -> int:
+    """Of the memory of a process and its descendants; pages that several share are divided among them."""
+    held = 0
+    for one in _family(pid):
+        try:
+            rollup = Path(f"/proc/{one}/smaps_rollup").read_text()
+        except OSError:  # it has ended
+            continue
+        held += next((int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")), 0)
+    return held << 10
+
+
+def _family(pid: int) -> Iterator[int]:
+    yield pid
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            numbers = children.read_text().split()
+        except OSError:
+            continue
+        for child in numbers:
+            yield from _family(int(child))
+
+
 def lines_of(log: Path) -> Iterator[dict[str, Any]]:
     """The lines of JSON in a log."""
     for line in log.read_text(errors="replace").splitlines():
@@ -112,3 +136,15 @@ def environment(given: Mapping[str, str] = os.environ) -> dict[str, str]:
     """For a process that is to import this very framecap and to heed only the settings it is given."""
     path = os.pathsep.join(filter(None, (str(Path(framecap.__file__).parents[1]), given.get("PYTHONPATH"))))
     return {name: value for name, value in given.items() if not name.startswith("FRAMECAP__")} | {"PYTHONPATH": path}
+
+
+def peak_bytes(pid: int) -> int:
+    """The largest resident size that a process has had."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")) << 10
+
+
+def cpu_seconds(pid: int) -> float:
+    """That a process has used, without its children."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,73 +1,62 @@
-"""A running worker and frames that come at a rate in; seconds from each frame's close to its readable sidecar out."""
+"""The part of the table about latency: how long after a frame's close its sidecar can be read, and what the worker holds."""
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from itertools import cycle, islice
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
-from framecap.bench.children import Bench, MeasurementFailed, ended
-from framecap.bench.pipeline import fresh_place
+from framecap.bench.arrivals import latencies, running_worker
+from framecap.bench.children import proportional_bytes
+from framecap.bench.figures import Figure, Section, percentile
+from framecap.bench.parts import Part, Step, Subject, scaled
 
-_READY_SECONDS = 120.0  # a large model on a slow machine
-_LOST_SECONDS = 60.0  # after the last frame; by then a worker that keeps up has long been done
-_LOOK_SECONDS = 0.001  # between two looks at what is awaited: what the figures are exact to
-
-
-@contextmanager
-def running_worker(bench: Bench, pictures: Sequence[Path]) -> Iterator[Path]:
-    """The place that a worker, which has captioned its first frames, watches."""
-    place = fresh_place(bench)
-    (place / "camera").mkdir()
-    log = bench.folder / "latency-log"
-    with ended(bench.start("work", "--frames", place, "--config", bench.settings(), log=log)) as process:
-        for number, picture in enumerate(pictures[:8]):
-            _drop(picture, place / "camera" / f"first-{number}.jpg")
-        first = [place / "camera" / f"first-{number}.jpg.json" for number in range(min(8, len(pictures)))]
-        deadline = time.monotonic() + _READY_SECONDS
-        while not all(sidecar.exists() for sidecar in first):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise MeasurementFailed(f"the worker captions nothing: {log.read_text(errors='replace')[-2000:]}")
-            time.sleep(0.05)
-        yield place
+_USUAL = ((1.0, 15), (10.0, 100))  # frames a second, and how many
+_FULL = ((1.0, 100), (10.0, 300), (50.0, 1500))
+_LOAD, _SECONDS = 0.8, 20  # of the capacity, for so long
 
 
-def latencies(place: Path, pictures: Sequence[Path], rate: float, count: int) -> list[float]:
-    """Of `count` frames, `rate` a second. Raises MeasurementFailed when one of them gets no caption.
+class Latency(Part):
+    """See the module."""
 
-    Frames come by the clock, whether those before are done or not: a worker that falls behind is seen to.
-    """
-    encoded = [picture.read_bytes() for picture in pictures[:64]]
-    awaited: dict[Path, float] = {}
-    seconds: list[float] = []
-    sidecars: list[Path] = []
-    due = time.perf_counter()
-    coming = enumerate(islice(cycle(encoded), count))
-    following = next(coming, None)
-    while following is not None or awaited:
-        now = time.perf_counter()
-        if following is not None and now >= due:
-            number, data = following
-            frame = place / "camera" / f"{rate:g}-{number:06}.jpg"
-            frame.write_bytes(data)
-            awaited[frame.with_name(f"{frame.name}.json")] = time.perf_counter()
-            due += 1 / rate
-            following = next(coming, None)
-            continue
-        there = [sidecar for sidecar in awaited if sidecar.exists()]
-        seconds += [time.perf_counter() - awaited.pop(sidecar) for sidecar in there]
-        sidecars += there
-        if following is None and now > due + _LOST_SECONDS:
-            raise MeasurementFailed(f"{len(awaited)} of {count} frames at {rate:g} a second got no sidecar")
-        time.sleep(_LOOK_SECONDS)
-    for sidecar in sidecars:
-        if json.loads(sidecar.read_bytes())["status"] != "captioned":
-            raise MeasurementFailed(f"{sidecar.name}: {sidecar.read_text()}")
-    return seconds
+    place: Path
 
+    def __init__(self, subject: Subject) -> None:
+        super().__init__(subject)
+        self.seconds: dict[str, list[float]] = {}
+        self.memory: list[int] = []
+        self._most = 3 * subject.size.frames
 
-def _drop(picture: Path, to: Path) -> None:
-    to.write_bytes(picture.read_bytes())
+    def open(self, stack: ExitStack) -> None:
+        self.place, self.worker = stack.enter_context(running_worker(self.subject.bench, self.subject.pictures))
+
+    def steps(self) -> list[Step]:
+        full = self.subject.size.full
+        steps = [
+            Step(f"{rate:g} frames/s", partial(self._measure, f"{rate:g}", rate, min(count, self._most)))
+            for rate, count in (_FULL if full else _USUAL)
+        ]
+        return [*steps, Step("80% of capacity", self._loaded)] if full and self.subject.has("pipeline") else steps
+
+    def _loaded(self) -> None:
+        self._measure("80%", self._load(), min(round(_SECONDS * self._load()), self._most))
+
+    def _load(self) -> float:
+        assert self.subject.capacity is not None  # else there is no such step
+        return _LOAD * self.subject.capacity
+
+    def _measure(self, name: str, rate: float, count: int) -> None:
+        self.seconds[name] = latencies(self.place, self.subject.pictures, rate, count)
+        self.memory.append(proportional_bytes(self.worker.pid))
+
+    def sections(self) -> list[Section]:
+        rows = []
+        for name, seconds in self.seconds.items():
+            at = f"{name} frames/s" if name != "80%" else f"80% of capacity ({self._load():.0f} frames/s)"
+            milliseconds = scaled(seconds, 1000)
+            high, higher = (percentile(milliseconds, part) for part in (0.95, 0.99))
+            note = f"p95 {high:.0f}, p99 {higher:.0f} ms, of {len(seconds)} frames"
+            rows.append(Figure(f"latency.{name}", f"at {at}", "ms", milliseconds, note=note))
+        megabytes = tuple(value / 1e6 for value in self.memory)
+        rows.append(Figure("latency.memory", "memory, with the decoders", "MB", megabytes, note="shared pages divided"))
+        return [Section("from a frame's close to its readable sidecar", tuple(rows))]

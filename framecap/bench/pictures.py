@@ -1,8 +1,7 @@
 """A folder, a video or nothing in; 640x480 JPEGs as a camera stores them, no two the same, out.
 
-Without a source the pictures are made: sky, ground, foliage and a few figures, with the texture and the grain that give a
-JPEG the size of a photo's. What the model says of them is of no interest, how long its sentences are is: `framecap bench`
-prints both sizes, so that they can be compared with real photos'.
+Without a source the pictures are made: sky, ground and a figure or two, with texture and grain. What matters for a
+measurement is as in photos: the JPEGs' bytes, and how many words the model in the box takes (benchmarks/README.md compares).
 """
 
 from __future__ import annotations
@@ -69,22 +68,27 @@ def _read(source: Path) -> Iterator[Pixels]:
 
 def _scenes(generator: np.random.Generator) -> Iterator[Pixels]:
     while True:
-        horizon = int(generator.uniform(0.25, 0.6) * HEIGHT)
-        canvas = np.empty((HEIGHT, WIDTH, 3), np.float32)
-        canvas[:horizon] = generator.uniform((180, 130, 90), (250, 210, 190))  # sky, BGR
-        canvas[horizon:] = generator.uniform((30, 70, 40), (110, 170, 150))  # grass, sand
-        canvas[horizon:] *= _texture(generator, 0.5)[horizon:]
-        canvas[:horizon] *= _texture(generator, 0.12)[:horizon]
-        for _ in range(int(generator.integers(1, 4))):
-            _figure(canvas, horizon, generator)
-        canvas += generator.normal(0, 4, canvas.shape)  # a sensor's noise
-        yield np.clip(canvas, 0, 255).astype(np.uint8)
+        yield one_scene(generator)
+
+
+def one_scene(generator: np.random.Generator) -> Pixels:
+    """A made picture, (480, 640, 3) BGR."""
+    horizon = int(generator.uniform(0.25, 0.6) * HEIGHT)
+    canvas = np.empty((HEIGHT, WIDTH, 3), np.float32)
+    canvas[:horizon] = generator.uniform((180, 130, 90), (250, 210, 190))  # sky, BGR
+    canvas[horizon:] = generator.uniform((30, 70, 40), (110, 170, 150))  # grass, sand
+    canvas[horizon:] *= _texture(generator, 0.5)[horizon:]
+    canvas[:horizon] *= _texture(generator, 0.12)[:horizon]
+    for _ in range(int(generator.integers(1, 3))):
+        _figure(canvas, horizon, generator)
+    canvas += generator.normal(0, 4, canvas.shape)  # a sensor's noise
+    return np.clip(canvas, 0, 255).astype(np.uint8)
 
 
 def _texture(generator: np.random.Generator, strength: float) -> npt.NDArray[np.float32]:
     """Brightness around 1, (height, width, 1), with detail at every scale as nature has it."""
     total = np.zeros((HEIGHT, WIDTH), np.float32)
-    for step in (2, 4, 8, 16, 32, 64):
+    for step in (1, 2, 4, 8, 16, 32, 64):
         grain = generator.standard_normal((HEIGHT // step + 1, WIDTH // step + 1)).astype(np.float32)
         total += cv2.resize(grain, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
     brightness = 1 + strength * total / np.abs(total).max()
@@ -92,12 +96,16 @@ def _texture(generator: np.random.Generator, strength: float) -> npt.NDArray[np.
 
 
 def _figure(canvas: npt.NDArray[np.float32], horizon: int, generator: np.random.Generator) -> None:
-    """A body and a head, shaded."""
-    height = int(generator.uniform(60, 220))
-    x = int(generator.uniform(0.15, 0.85) * WIDTH)
-    foot = min(HEIGHT - 5, horizon + int(generator.uniform(20, 180)))
+    """A body on legs and a head, as of an animal, shaded."""
+    length = int(generator.uniform(80, 240))
+    height, x = length // 3, int(generator.uniform(0.2, 0.8) * WIDTH)
+    foot = min(HEIGHT - 5, horizon + int(generator.uniform(40, 180)))
+    back = foot - int(1.4 * height)
     mask = np.zeros((HEIGHT, WIDTH), np.float32)
-    cv2.ellipse(mask, (x, foot - height // 2), (height // 5, height // 2), 0, 0, 360, 1.0, -1, cv2.LINE_AA)
-    cv2.circle(mask, (x, foot - height), height // 7, 1.0, -1, cv2.LINE_AA)
-    colour = generator.uniform(20, 230, 3).astype(np.float32) * _texture(generator, 0.4)
-    canvas[:] = canvas * (1 - mask[:, :, None]) + colour * mask[:, :, None]
+    cv2.ellipse(mask, (x, back), (length // 2, height // 2), 0, 0, 360, 1.0, -1, cv2.LINE_AA)
+    cv2.circle(mask, (x + length // 2, back - height // 3), height // 2, 1.0, -1, cv2.LINE_AA)
+    for leg in (-0.4, -0.3, 0.3, 0.4):
+        cv2.line(mask, (x + int(leg * length), back), (x + int(leg * length), foot), 1.0, max(2, length // 16), cv2.LINE_AA)
+    grey = generator.uniform(20, 230)
+    colour = np.clip(grey + generator.uniform((-30, -10, 0), (0, 10, 40)), 0, 255).astype(np.float32)
+    canvas[:] = canvas * (1 - mask[:, :, None]) + colour * _texture(generator, 0.4) * mask[:, :, None]

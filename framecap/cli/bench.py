@@ -7,7 +7,8 @@ import tempfile
 from pathlib import Path
 
 import framecap
-from framecap.bench.run import Size, measure
+from framecap.bench.parts import Size
+from framecap.bench.run import measure
 from framecap.bench.table import draw
 from framecap.config import Config
 

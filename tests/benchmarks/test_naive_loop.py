@@ -9,13 +9,14 @@ from pathlib import Path
 
 import cv2
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.naive_loop import NaiveLoop, compare
 from framecap.captioning.bundle import open_bundle
 from framecap.captioning.caption import Caption
-from framecap.captioning.load import load_captioner
+from framecap.captioning.captioner import BundleCaptioner, Runtime
+from framecap.captioning.load import load_runtime
 from framecap.captioning.preprocess import Preprocessing, decode
 from framecap.config import CaptioningConfig
 from tests.command import ROOT, environment
@@ -32,7 +33,17 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return paths
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.fixture(scope="module")
+def loop(tiny_bundle: Path) -> NaiveLoop:
+    return NaiveLoop(open_bundle(str(tiny_bundle)), CaptioningConfig(bundle=str(tiny_bundle), max_words=8, threads=1))
+
+
+@pytest.fixture(scope="module")
+def runtime(loop: NaiveLoop) -> Runtime:
+    return load_runtime(loop.bundle, CaptioningConfig(runtime="torch", threads=1))
+
+
+@settings(max_examples=20, deadline=None)
 @given(
     beam=st.integers(1, 6),
     max_words=st.integers(1, 8),
@@ -41,7 +52,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     number=st.integers(0, len(COLOURS) * len(SHAPES) - 1),
 )
 def test_it_says_what_framecap_says(
-    tiny_bundle: Path,
+    loop: NaiveLoop,
+    runtime: Runtime,
     pictures: list[Path],
     beam: int,
     max_words: int,
@@ -49,36 +61,25 @@ def test_it_says_what_framecap_says(
     length_penalty: float,
     number: int,
 ) -> None:
-    config = CaptioningConfig(
-        bundle=str(tiny_bundle),
-        runtime="torch",
-        beam=beam,
-        max_words=max_words,
-        block_ngrams=block_ngrams,
-        length_penalty=length_penalty,
-    )
+    config = CaptioningConfig(beam=beam, max_words=max_words, block_ngrams=block_ngrams, length_penalty=length_penalty)
     data = pictures[number].read_bytes()
-    captioner = load_captioner(config)
-    pixels = decode(data, Preprocessing(captioner.image_size), 10**6).pixels
-    (ours,) = captioner.caption(pixels[None])
-    naive = NaiveLoop(open_bundle(config.bundle), config).run([data])
+    pixels = decode(data, Preprocessing(loop.encoder.size), 10**6).pixels
+    (ours,) = BundleCaptioner(loop.bundle, runtime, config).caption(pixels[None])
     assert isinstance(ours, Caption)
-    assert naive.captions == [ours.text]
+    assert loop.with_config(config).run([data]).captions == [ours.text]
 
 
-def test_the_tutorial_s_own_search_ends_or_says_that_nothing_ended(tiny_bundle: Path, pictures: list[Path]) -> None:
+def test_the_tutorial_s_own_search_ends_or_says_that_nothing_ended(loop: NaiveLoop, pictures: list[Path]) -> None:
     data = [path.read_bytes() for path in pictures]
-    loop = NaiveLoop(open_bundle(str(tiny_bundle)), CaptioningConfig(bundle=str(tiny_bundle), max_words=8))
     said = loop.run(data, tutorial=True)
     assert all(caption is None or caption.endswith(".") for caption in said.captions)
     assert any(said.captions)
     assert said.caption_seconds > 0
-    short = NaiveLoop(open_bundle(str(tiny_bundle)), CaptioningConfig(bundle=str(tiny_bundle), max_words=1, beam=1))
+    short = loop.with_config(CaptioningConfig(max_words=1, beam=1))
     assert None in short.run(data, tutorial=True).captions
 
 
-def test_both_are_compared(tiny_bundle: Path, pictures: list[Path]) -> None:
-    loop = NaiveLoop(open_bundle(str(tiny_bundle)), CaptioningConfig(bundle=str(tiny_bundle)))
+def test_both_are_compared(loop: NaiveLoop, pictures: list[Path]) -> None:
     figures = compare(loop, [path.read_bytes() for path in pictures])
     assert figures["same_captions"] == figures["frames"] == len(pictures)
     ratio = figures["framecap_frames_per_second"] / figures["naive_frames_per_second"]
@@ -90,7 +91,7 @@ def test_it_serves_the_benchmark(tiny_bundle: Path, pictures: list[Path]) -> Non
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.naive_loop", "--serve", "--bundle", tiny_bundle, "--config", '{"beam": 2}'],
         cwd=ROOT,
-        env=environment(),
+        env=environment(OMP_NUM_THREADS="1"),
         input="\n".join(asked),
         capture_output=True,
         text=True,
@@ -106,7 +107,7 @@ def test_a_bundle_that_is_not_there_ends_in_a_line(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.naive_loop", "--bundle", tmp_path / "none", "x.jpg"],
         cwd=ROOT,
-        env=environment(),
+        env=environment(OMP_NUM_THREADS="1"),
         capture_output=True,
         text=True,
         timeout=100,
