@@ -33,7 +33,7 @@ def retry(config: Config, camera: str | None, kind: str | None, dry_run: bool) -
 
     finish = StopFlag()
     finish.set()
-    ingest = RetryIngest(config.ingest, store, choice)
+    ingest = RetryIngest(config.ingest, store, failed_frames(store, choice, config.ingest.shard))
     with Console(config.log.format) as console, stop_on_signals() as stop:
         worked = parts.Work(config, store, ingest).run(stop, finish, on_commit)
         console.summary(parts.summary(config, None, worked, last))

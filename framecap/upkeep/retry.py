@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from framecap.config import IngestConfig
-from framecap.errors import ConfigError, FramecapError, StoreUnavailable, kinds_below
+from framecap.errors import ConfigError, FramecapError, FrameGone, KeyRefused, StoreUnavailable, kinds_below
 from framecap.frames import UNSORTED, camera_of
 from framecap.ingest.base import Backlog
 from framecap.ingest.pending import Item, Pending
@@ -68,6 +69,17 @@ def failed_frames(store: Store, choice: Choice, shard: str | None) -> Iterator[R
             yield read
 
 
+def failed_among(store: Store, keys: Iterable[str]) -> Iterator[Read]:
+    """Those of these frames that are there and (still) failed, in their order. Raises StoreUnavailable."""
+
+    def there() -> Iterator[Entry]:
+        for key in keys:
+            with suppress(FrameGone, KeyRefused):
+                yield store.stat(key)
+
+    return (read for read in read_sidecars(store, there()) if read.status == "failed")
+
+
 class RetryLease:
     """A failed frame in a worker's hand."""
 
@@ -90,12 +102,12 @@ class RetryLease:
 
 
 class RetryIngest:
-    """Finds the chosen frames once, in a thread of its own; exhausted when each of them was done."""
+    """Takes the frames that `failed` gives, in a thread of its own; exhausted when each of them was done."""
 
-    def __init__(self, config: IngestConfig, store: Store, choice: Choice) -> None:
+    def __init__(self, config: IngestConfig, store: Store, failed: Iterator[Read]) -> None:
         self._config = config
         self._store = store
-        self._choice = choice
+        self._failed = failed
         self.pending = Pending(config.settle_seconds, 0.0)
         self._room = threading.Semaphore(_IN_MEMORY)
         self._found_all = threading.Event()
@@ -136,7 +148,7 @@ class RetryIngest:
 
     def _find(self) -> None:
         try:
-            for read in failed_frames(self._store, self._choice, self._config.shard):
+            for read in self._failed:
                 self._room.acquire()
                 if self._closing:
                     return

@@ -57,6 +57,7 @@ _LOGIN_PAGE = """<!doctype html>
 <main>
 <h1><img src="/static/icon.svg" alt="" width="36" height="36"> framecap</h1>
 <form method="post" action="/login">
+<input name="username" autocomplete="username" value="framecap" hidden>
 <label for="token">Token</label>
 <input id="token" name="token" type="password" autocomplete="current-password" required autofocus{invalid}>
 {problem}

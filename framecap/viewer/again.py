@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from framecap.captioning.caption import Captioner
@@ -12,7 +12,7 @@ from framecap.config import IngestConfig, WorkerConfig
 from framecap.errors import FramecapError
 from framecap.sidecar import Sidecar
 from framecap.stores.base import Store
-from framecap.upkeep.retry import Choice, RetryIngest
+from framecap.upkeep.retry import RetryIngest, failed_among
 from framecap.worker.lifecycle import StopFlag
 from framecap.worker.run import run_worker
 
@@ -31,6 +31,15 @@ class Progress:
     trouble: str | None = None
 
 
+@dataclass(frozen=True)
+class Told:
+    """Who is told: of each sidecar, of the end, and whenever the progress is another."""
+
+    committed: Callable[[Sidecar], None]
+    ended: Callable[[], None]
+    changed: Callable[[], None]
+
+
 class Again:
     """What the button "retry" does: the same as `framecap retry`, with the page's model and one decoder."""
 
@@ -38,30 +47,29 @@ class Again:
         self,
         store: Store,
         captioner: Callable[[], Captioner],
-        configs: tuple[IngestConfig, WorkerConfig],
-        on_commit: Callable[[Sidecar], None],
-        on_change: Callable[[], None],
+        ingest: IngestConfig,
+        worker: WorkerConfig,
+        told: Told,
     ) -> None:
         self._store = store
         self._captioner = captioner
-        self._ingest_config, worker = configs
+        self._ingest_config = ingest
         self._worker_config = worker.model_copy(update={"decoders": 1, "grace_seconds": _ENDING_SECONDS})
-        self._on_commit = on_commit
-        self._on_change = on_change
+        self._told = told
         self._lock = threading.Lock()
         self._stop = StopFlag()
         self._thread: threading.Thread | None = None
         self.progress = Progress()
 
-    def start(self, choice: Choice) -> bool:
-        """Begin; False when a run is under way."""
+    def start(self, keys: Iterable[str]) -> bool:
+        """Begin with these frames, those of them that are still failed; False when a run is under way."""
         with self._lock:
             if self.progress.running or self._stop.is_set():
                 return False
             self.progress = Progress(running=True)
-            self._thread = threading.Thread(target=self._run, args=(choice,), name="retry", daemon=True)
+            self._thread = threading.Thread(target=self._run, args=(keys,), name="retry", daemon=True)
             self._thread.start()
-        self._on_change()
+        self._told.changed()
         return True
 
     def close(self) -> None:
@@ -70,13 +78,13 @@ class Again:
         if self._thread is not None:
             self._thread.join(2 * _ENDING_SECONDS)
 
-    def _run(self, choice: Choice) -> None:
+    def _run(self, keys: Iterable[str]) -> None:
         finish = StopFlag()
         finish.set()
         trouble: str | None = None
         try:
             captioner = self._captioner()
-            ingest = RetryIngest(self._ingest_config, self._store, choice)
+            ingest = RetryIngest(self._ingest_config, self._store, failed_among(self._store, keys))
             ingest.start()
             try:
                 run_worker(self._worker_config, self._store, ingest, captioner, self._stop, finish, self._committed)
@@ -89,10 +97,11 @@ class Again:
             logger.exception("retrying the failed frames has ended early")
             trouble = "it ended early: see the log of framecap view"
         self.progress = replace(self.progress, running=False, trouble=trouble)
-        self._on_change()
+        self._told.ended()
+        self._told.changed()
 
     def _committed(self, sidecar: Sidecar) -> None:
         captioned = self.progress.captioned + (sidecar.status in ("captioned", "duplicate"))
         self.progress = replace(self.progress, done=self.progress.done + 1, captioned=captioned)
-        self._on_commit(sidecar)
-        self._on_change()
+        self._told.committed(sidecar)
+        self._told.changed()

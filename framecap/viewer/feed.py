@@ -11,6 +11,7 @@ from framecap.sidecar import Sidecar
 from framecap.stores.base import Store
 from framecap.timeline.follower import Follower, Given
 from framecap.viewer.board import LAST, MAX_CAMERAS, Board
+from framecap.viewer.catalogue import Catalogue
 from framecap.viewer.shown import Shown
 from framecap.viewer.standing import Watch
 from framecap.viewer.start import opening_sidecars
@@ -22,12 +23,13 @@ _AGAIN_SECONDS = 5.0
 
 
 class Feed:
-    """Gives each sidecar to the board, and to the watch, whose pending frames become fewer."""
+    """Gives each sidecar to the board, and tells the watch and the catalogue of it."""
 
-    def __init__(self, store: Store, config: IngestConfig, board: Board, watch: Watch) -> None:
+    def __init__(self, store: Store, config: IngestConfig, board: Board, watch: Watch, catalogue: Catalogue) -> None:
         self._store = store
         self._board = board
         self._watch = watch
+        self._catalogue = catalogue
         if store.directory is not None:
             config = config.model_copy(update={"scan_seconds": min(_QUICK_SECONDS, config.scan_seconds)})
         self._follower = Follower(store, Given(), config)
@@ -56,3 +58,4 @@ class Feed:
         """A sidecar that was committed."""
         self._board.add(Shown.of(sidecar))
         self._watch.committed(sidecar.frame.key)
+        self._catalogue.tell()

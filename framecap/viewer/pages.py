@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict, dataclass
@@ -21,16 +22,26 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from framecap.errors import ConfigError, DecodeError, FramecapError, FrameGone, KeyRefused, ModelError, StoreUnavailable
+from framecap.errors import (
+    DecodeError,
+    FramecapError,
+    FrameGone,
+    IndexUnavailable,
+    KeyRefused,
+    ModelError,
+    StoreUnavailable,
+)
 from framecap.frames import check_key
 from framecap.sidecar import Sidecar, decode
 from framecap.stores.base import Store
 from framecap.telemetry import mask
-from framecap.upkeep.retry import Choice
+from framecap.timeline.search.hits import Hit
 from framecap.viewer.access import problem
 from framecap.viewer.again import Again
 from framecap.viewer.attention import Attention
 from framecap.viewer.board import Board, Listener
+from framecap.viewer.catalogue import Catalogue, as_json, failed_as_json
+from framecap.viewer.neighbours import neighbours
 from framecap.viewer.pictures import Picture, Pictures
 from framecap.viewer.shown import whole
 from framecap.viewer.standing import Watch
@@ -41,11 +52,16 @@ STATIC = Path(__file__).parent / "static"
 VIEWS = ("/", "/frame", "/timeline", "/search", "/health")  # one document: its script shows what the address says
 _PAGE = 60  # cameras
 _MAX_PAGE = 200
+_SEGMENTS = 100
+_HITS = 40
+_FAILED = 50
+_MAX_NAMES = 2000  # of cameras to choose from
 _GATHER_SECONDS = 0.25  # news of so long go together
 _SILENCE_SECONDS = 15.0  # after so long something is said, so that nobody takes the connection for dead
 _THREADS = 16  # that wait for the store
 _KEEP = "private, max-age=31536000, immutable"
 _NO_SCRIPTS = "default-src 'none'; sandbox"  # for pictures that are opened on their own
+_NO_SCRIPTS_BUT_STYLE = "default-src 'none'; style-src 'unsafe-inline'; sandbox"  # for a drawing of ours
 
 T = TypeVar("T")
 
@@ -60,6 +76,7 @@ class Parts:
     pictures: Pictures
     attention: Attention
     again: Again
+    catalogue: Catalogue
 
 
 def make_application(parts: Parts) -> Starlette:
@@ -88,6 +105,9 @@ class _Endpoints:
             "/api/cameras": self.cameras,
             "/api/last": self.last,
             "/api/news": self.news,
+            "/api/timeline": self.timeline,
+            "/api/search": self.search,
+            "/api/failed": self.failed,
             "/api/frame": self.frame,
             "/api/attention": self.attention,
             "/api/health": self.health,
@@ -122,11 +142,11 @@ class _Endpoints:
             health: dict[str, Any] | None = None
             yield "retry: 2000\n: welcome\n\n"
             while board.is_open:
+                news = listener.take()  # first: what changes from here on wakes us again
                 now = self._health()
                 if now != health:
                     health = now
                     yield _event("health", now)
-                news = listener.take()
                 if news.frames or news.missed:
                     frames = [shown.as_json() for shown in news.frames]
                     yield _event("frames", {"frames": frames, "missed": news.missed})
@@ -134,9 +154,46 @@ class _Endpoints:
                     yield ": still here\n\n"
                 await asyncio.sleep(_GATHER_SECONDS)
 
+    async def timeline(self, request: Request) -> Response:
+        """What a camera saw, or all did, between two times: the newest first; and `cameras` to choose from."""
+        wanted = _wanted(request)
+        hits = await self._wait_for(self._parts.catalogue.timeline, *wanted, _number(request, "limit", _SEGMENTS, _MAX_PAGE))
+        return self._found(hits)
+
+    async def search(self, request: Request) -> Response:
+        """What was found by words."""
+        words = request.query_params.get("q", "")
+        wanted = _wanted(request)
+        hits = await self._wait_for(
+            self._parts.catalogue.search, words, *wanted, _number(request, "limit", _HITS, _MAX_PAGE)
+        )
+        return self._found(hits)
+
+    def _found(self, hits: list[Hit]) -> Response:
+        cameras = self._parts.board.names()[:_MAX_NAMES]
+        return _json({"hits": [as_json(hit) for hit in hits], "index": self._parts.catalogue.standing(), "cameras": cameras})
+
+    async def failed(self, request: Request) -> Response:
+        """The frames that failed, the newest first, a page of them; and how many there are of each kind."""
+        kind = request.query_params.get("kind") or None
+        before = request.query_params.get("before")
+        position = int(before) if before and re.fullmatch(r"-?\d{1,18}", before) else None
+        page = await self._wait_for(self._parts.catalogue.failed, kind, position, _FAILED)
+        return _json(
+            {
+                "failed": sum(page.kinds.values()),
+                "kinds": [{"kind": name, "frames": count} for name, count in page.kinds.items()],
+                "frames": [failed_as_json(frame) for frame in page.frames],
+                "before": None if page.before is None else str(page.before),  # a browser's numbers are too short for it
+            }
+        )
+
     async def frame(self, request: Request) -> Response:
         """Everything about one frame."""
-        return _json(whole(await self._sidecar_of(_key(request))))
+        key = _key(request)
+        sidecar = await self._sidecar_of(key)
+        beside = await self._wait_for(neighbours, self._parts.store, key)
+        return _json({**whole(sidecar), **asdict(beside)})
 
     async def attention(self, request: Request) -> Response:
         """Where the model looked; `none` says why there is nothing to see."""
@@ -153,15 +210,13 @@ class _Endpoints:
     def _health(self) -> dict[str, Any]:
         standing = asdict(self._parts.watch.standing)
         standing["trouble"] = None if standing["trouble"] is None else mask(standing["trouble"])
+        standing["failed"] = self._parts.catalogue.failures()
         return {"address": self._parts.store.address, **standing, "retry": asdict(self._parts.again.progress)}
 
     async def retry(self, request: Request) -> Response:
         """Caption the failed frames again, all or those of a kind."""
-        try:
-            choice = Choice(request.query_params.get("camera"), request.query_params.get("kind"))
-        except ConfigError:
-            return problem(400, "no error is of this kind")
-        started = self._parts.again.start(choice)
+        kind = request.query_params.get("kind") or None
+        started = self._parts.again.start(self._parts.catalogue.failed_keys(kind))
         return _json({"started": started}, 202 if started else 409)
 
     async def sidecar(self, request: Request) -> Response:
@@ -173,8 +228,12 @@ class _Endpoints:
         return Response(data, media_type="application/json")
 
     async def small(self, request: Request) -> Response:
-        """A small picture; kept by the browser where its address says which one it is."""
-        return _picture(await self._wait_for(self._parts.pictures.small, _key(request)), request)
+        """A small picture, kept by the browser where its address says which one it is; a drawing where there is none."""
+        try:
+            return _picture(await self._wait_for(self._parts.pictures.small, _key(request)), request)
+        except (DecodeError, FrameGone):  # what there is to say is said beside it, and a list of failed frames is no error
+            data = await anyio.Path(STATIC / "no-picture.svg").read_bytes()
+            return Response(data, media_type="image/svg+xml", headers={"content-security-policy": _NO_SCRIPTS_BUT_STYLE})
 
     async def picture(self, request: Request) -> Response:
         """The frame itself."""
@@ -201,6 +260,16 @@ async def _there_is_news(listener: Listener) -> bool:
 def _key(request: Request) -> str:
     """The frame that is meant. Raises KeyRefused for what names none."""
     return check_key(request.query_params.get("key", ""))
+
+
+def _wanted(request: Request) -> tuple[str | None, float | None, float | None]:
+    """Camera and times (Unix seconds) that are asked for."""
+    return request.query_params.get("camera") or None, _seconds(request, "since"), _seconds(request, "until")
+
+
+def _seconds(request: Request, name: str) -> float | None:
+    text = request.query_params.get(name, "")
+    return float(text) if re.fullmatch(r"-?\d{1,11}(\.\d{1,9})?", text) else None
 
 
 def _number(request: Request, name: str, default: int, most: int) -> int:
@@ -235,6 +304,6 @@ async def _framecap_problem(_: Request, error: Exception) -> Response:
             return problem(404, mask(str(error)))
         case DecodeError():
             return problem(422, mask(str(error)))
-        case StoreUnavailable():
+        case StoreUnavailable() | IndexUnavailable():
             return problem(503, mask(str(error)))
     return problem(500, mask(str(error)))

@@ -14,10 +14,12 @@ from framecap.config import Config, ViewerConfig
 from framecap.errors import ConfigError
 from framecap.stores.base import Store
 from framecap.telemetry import mask
+from framecap.timeline.search.index import open_index
 from framecap.viewer.access import Access, is_loopback_host
-from framecap.viewer.again import Again
+from framecap.viewer.again import Again, Told
 from framecap.viewer.attention import Attention
 from framecap.viewer.board import Board
+from framecap.viewer.catalogue import Catalogue
 from framecap.viewer.feed import Feed
 from framecap.viewer.pages import Parts, make_application
 from framecap.viewer.pictures import Pictures
@@ -42,11 +44,13 @@ def serving(config: Config, store: Store) -> Iterator[str]:
     watch = Watch(config.ingest, store, board.wake)
     pictures = Pictures(store, config.worker)
     attention = Attention(store, config.captioning, config.worker)
-    feed = Feed(store, config.ingest, board, watch)
-    again = Again(store, attention.captioner, (config.ingest, config.worker), feed.take, board.wake)
+    catalogue = Catalogue(open_index(store, config.store, config.timeline, config.ingest), board.wake)
+    feed = Feed(store, config.ingest, board, watch, catalogue)
+    told = Told(feed.take, catalogue.tell_all, board.wake)
+    again = Again(store, attention.captioner, config.ingest, config.worker, told)
     token = config.viewer.token
     application = Access(
-        make_application(Parts(store, board, watch, pictures, attention, again)),
+        make_application(Parts(store, board, watch, pictures, attention, again, catalogue)),
         config.viewer.host,
         token.get_secret_value() if token else None,
     )
@@ -54,7 +58,7 @@ def serving(config: Config, store: Store) -> Iterator[str]:
         ending.callback(pictures.close)
         ending.callback(attention.close)
         ending.callback(again.close)
-        for body in (watch.run, feed.run):
+        for body in (watch.run, feed.run, catalogue.run):
             ending.callback(_started(body, stop).join, _JOIN_SECONDS)
         ending.callback(stop.set)
         server = _server(application)

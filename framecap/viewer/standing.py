@@ -7,7 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from framecap.config import IngestConfig
@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 _SHARE = 0.05  # of the time, at most, is spent on listing
 _SMALL_SHARE = 0.01  # a store whose full listing takes no more is listed in full every time
+_SAY_AGAIN_SECONDS = 30.0  # that it was listed, though nothing has changed
 _KNOWN = 100_000  # pending frames that are known by name; of more, only the number
 
 
@@ -104,17 +105,21 @@ class Watch:
         self._publish(counted=(frames, done) if full else None)
 
     def _publish(self, counted: tuple[int, int] | None = None, trouble: str | None = None) -> None:
-        before = self._standing
+        before, now = self._standing, time.time()
         with self._lock:
             frames, done = counted or (before.frames, before.done)
-            self._standing = Standing(
+            standing = Standing(
                 pending=len(self._pending) + self._beyond,
                 oldest=min(self._pending.values(), default=None),
                 at_least=self._beyond > 0,
                 frames=frames,
                 done=done,
-                listed_at=time.time() if counted else before.listed_at,
+                listed_at=before.listed_at,
                 trouble=trouble,
             )
-        if self._standing != before:
+            is_news = standing != before
+            if counted and (is_news or now - (before.listed_at or 0) > _SAY_AGAIN_SECONDS):
+                standing = replace(standing, listed_at=now)
+            self._standing = standing
+        if standing != before:
             self._on_change()

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from framecap.config import IngestConfig, StoreConfig, TimelineConfig
 from framecap.errors import ConfigError, StoreUnavailable
 from framecap.frames import sidecar_key
-from framecap.sidecar import encode
+from framecap.sidecar import Failure, encode
 from framecap.stores import open_store
 from framecap.stores.base import Store
 from framecap.timeline.search.index import Index, open_index
@@ -346,3 +346,25 @@ def test_a_folder_that_cannot_be_written(store: Store, tmp_path: Path) -> None:
 def test_nothing_is_searched_before_the_first_update(index: Index) -> None:
     assert index.search("dog") == []
     assert not index.path.exists()
+
+
+def test_failed_frames_are_known_with_their_reason(store: Store, index: Index) -> None:
+    assert index.failed().kinds == {}
+    keys = [own("door", NOON + second * SECOND) for second in range(3)]
+    for number, key in enumerate(keys):
+        commit(store, key, error=Failure(kind="truncated" if number else "empty", message="broken", attempts=1))
+    caption(store, 4, "A dog.")
+    index.update()
+    page = index.failed(limit=2)
+    assert page.kinds == {"truncated": 2, "empty": 1}
+    assert [(frame.key, frame.kind, frame.message) for frame in page.frames] == [
+        (key, "truncated", "broken") for key in (keys[2], keys[1])
+    ]
+    assert page.frames[0].at == NOON + 2 * SECOND
+    rest = index.failed(before=page.before, limit=2)
+    assert [frame.key for frame in rest.frames] == keys[:1]
+    assert rest.before is None
+    assert [frame.key for frame in index.failed("empty").frames] == keys[:1]
+    replace(store, keys[0], "A dog.")
+    index.update(full=True)
+    assert index.failed().kinds == {"truncated": 2}

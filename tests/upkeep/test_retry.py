@@ -51,7 +51,7 @@ def fill_failed(root: Path, kinds: dict[str, str], data: bytes = GOOD) -> None:
 def retry(store: Store, choice: Choice | None = None, stop: threading.Event | None = None) -> WorkSummary:
     finish = threading.Event()
     finish.set()
-    ingest = RetryIngest(IngestConfig(settle_seconds=0.3), store, choice or Choice())
+    ingest = RetryIngest(IngestConfig(settle_seconds=0.3), store, failed_frames(store, choice or Choice(), None))
     ingest.start()
     try:
         return run_worker(WorkerConfig(decoders=1), store, ingest, NullCaptioner(32), stop or threading.Event(), finish)
@@ -225,7 +225,8 @@ def test_a_store_that_goes_away_in_the_search_ends_it(tmp_path: Path) -> None:
                 raise StoreUnavailable("away")
             return store.read_sidecar(key)
 
-    ingest = RetryIngest(IngestConfig(), Away(), Choice())  # type: ignore[arg-type]
+    away: Store = Away()  # type: ignore[assignment]
+    ingest = RetryIngest(IngestConfig(), away, failed_frames(away, Choice(), None))
     ingest.start()
     finish = threading.Event()
     finish.set()

@@ -18,12 +18,13 @@ from framecap.errors import ConfigError, IndexUnavailable, MissingError
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1  # counts up with every change of the schema
+VERSION = 2  # counts up with every change of the schema
 _BUSY_SECONDS = 10.0
 _CORRUPT, _NOT_A_DATABASE = 11, 26  # of SQLite's primary result codes
 _PRIMARY_CODE = 0xFF
 
-# A row for each sidecar that was read, so that none is read twice; those with a caption are in the full-text table, too.
+# A row for each sidecar that was read, so that none is read twice; those with a caption are in the full-text table, too, and
+# those of failed frames in `failures`.
 # An id sorts by time (see the module `rows`), `place` is what the module `query` says. `captured_at` is in microseconds.
 _SCHEMA = """
 CREATE TABLE state (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -32,6 +33,8 @@ CREATE TABLE sidecars (
     id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, etag TEXT NOT NULL, camera INTEGER NOT NULL,
     captured_at INTEGER NOT NULL, caption TEXT, confidence REAL, uncertain INTEGER, position REAL
 );
+CREATE TABLE failures (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, message TEXT NOT NULL);
+CREATE INDEX failures_by_kind ON failures (kind, id);
 CREATE VIEW indexed AS SELECT id, caption, 'all c' || camera AS place FROM sidecars;
 CREATE VIRTUAL TABLE captions USING fts5(
     caption, place, content='indexed', content_rowid='id', tokenize='porter unicode61'

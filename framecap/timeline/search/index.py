@@ -18,6 +18,7 @@ from framecap.frames import SIDECAR_SUFFIX
 from framecap.stores.base import Store
 from framecap.stores.s3_client import is_s3
 from framecap.timeline.search.database import Damaged, Database
+from framecap.timeline.search.failures import FailedPage, failed_page
 from framecap.timeline.search.hits import MARK, UNMARK, Hit, Marker, Match, gather, ranked
 from framecap.timeline.search.query import Query
 from framecap.timeline.search.rows import Rows, camera_number, first_id, last_id, microseconds, moment
@@ -98,6 +99,18 @@ class Index:
                 matches = _matches(connection, expression, begin, end)
                 put_together = gather if newest or not query.wanted else ranked
                 return put_together(matches, _marker(connection, expression), self._gap, limit)
+
+        return self._healed(work)
+
+    def failed(self, kind: str | None = None, before: int | None = None, limit: int = 50) -> FailedPage:
+        """The frames that have failed, with this kind of error or any, the newest first: those below the place `before`.
+
+        An index that was never updated knows of none. Raises IndexUnavailable.
+        """
+
+        def work() -> FailedPage:
+            with self._database.reading() as connection:
+                return FailedPage((), None, {}) if connection is None else failed_page(connection, kind, before, limit)
 
         return self._healed(work)
 

@@ -20,6 +20,7 @@ _MICROSECOND = timedelta(microseconds=1)
 _ROOM = 20  # bits: so many frames of one millisecond, of all cameras, keep their order among the others
 _LAST_MILLISECOND = (1 << 43) - 1  # in the year 2248; later and much earlier ones lose their order
 _AT_ONCE = 10_000
+_MAX_MESSAGE = 500  # characters of a failure's
 
 
 def microseconds(at: datetime) -> int:
@@ -102,6 +103,9 @@ class Rows:
                 sidecar.frame.position,
             ),
         )
+        if sidecar.error is not None:
+            failure = (row_id, sidecar.error.kind, sidecar.error.message[:_MAX_MESSAGE])
+            self._connection.execute("INSERT INTO failures VALUES (?, ?, ?)", failure)
         if caption is not None:
             self._connection.execute(
                 "INSERT INTO captions (rowid, caption, place) VALUES (?, ?, ?)", (row_id, caption, _place(number))
@@ -119,6 +123,7 @@ class Rows:
                     "INSERT INTO captions (captions, rowid, caption, place) VALUES ('delete', ?, ?, ?)",
                     (row_id, caption, _place(number)),
                 )
+            self._connection.execute("DELETE FROM failures WHERE id = ?", (row_id,))
             self._connection.execute("DELETE FROM sidecars WHERE id = ?", (row_id,))
 
     def _free_id(self, at: int) -> int:

@@ -6,12 +6,12 @@ import { ask } from './server.js';
 import { percent } from './words.js';
 
 const OCTAVES = 1.5; // a place is fully lit or dark when it gets 2 ** this times more or less than an even share
-const DARKEST = 0.78; // of the shade over a place that it did not look at
+const DARKEST = 0.82; // of the shade over a place that it did not look at
 const STEP = 900; // milliseconds of a word, when they are shown one after the other
 
 /** The caption below the picture; its words wake up when the model has said where it looked. */
 export function lookAt({ stage, said, shown, sidecar, signal, page }) {
-  const line = parts.caption(shown, 'p');
+  const line = parts.caption({ ...shown, caption: sidecar.caption }, 'p', false);
   line.classList.add('large');
   const foot = h('div', { class: 'said-foot' }, parts.sureness(shown), sidecar.truncated && h('span', { class: 'tag' }, 'cut short'));
   said.append(line, foot);
@@ -100,7 +100,7 @@ export function lookAt({ stage, said, shown, sidecar, signal, page }) {
     });
     signal.addEventListener('abort', stop);
     const explanation = `Choose a word to see where the model looked before it said it.${answer.same ? '' : ` With this page's settings it says: “${answer.caption}”`}`;
-    if (answer.same) line.replaceWith(h('h2', { class: 'unseen' }, shown.caption), row);
+    if (answer.same) line.replaceWith(h('h2', { class: 'unseen' }, sidecar.caption), row);
     else line.after(row);
     row.classList.toggle('unsure', Boolean(shown.uncertain));
     foot.append(play);
@@ -136,5 +136,5 @@ function draw(canvas, map) {
 
 function colour(light) {
   if (light < 0.5) return [8, 7, 12, Math.round(255 * DARKEST * (1 - 2 * light))];
-  return [255, 120, 40, Math.round(255 * 0.5 * (2 * light - 1))];
+  return [255, 120, 40, Math.round(255 * 0.55 * (2 * light - 1))];
 }

@@ -3,7 +3,7 @@
 import { lookAt } from './attention.js';
 import { h, set } from './dom.js';
 import * as parts from './parts.js';
-import { ask, framePage, picture, sidecar as sidecarAddress, timelinePage } from './server.js';
+import { ask, framePage, picture, sidecar as sidecarAddress, small, timelinePage } from './server.js';
 import { bytes, clock, day, milliseconds, moment, percent, time } from './words.js';
 
 const STAGES = { read: 'reading', decode: 'decoding', wait: 'waiting for its batch', caption: 'the model, the whole batch' };
@@ -29,10 +29,10 @@ export function open(main, parameters, page) {
   function show({ shown, sidecar, ...rest }) {
     neighbours = rest;
     page.setTitle(shown.caption ?? 'Frame');
-    const image = h('img', { class: 'whole', src: picture(shown.key, shown.mark), alt: parts.alternative(shown) });
+    const image = h('img', { class: 'whole', src: sidecar.error ? small(shown) : picture(shown.key, shown.mark), alt: parts.alternative(shown) });
     if (sidecar.frame.width) set(image, { width: sidecar.frame.width, height: sidecar.frame.height });
     const aspect = sidecar.frame.width ? sidecar.frame.width / sidecar.frame.height : 4 / 3;
-    const stage = h('div', { class: 'stage', '--aspect': aspect }, image);
+    const stage = h('div', { class: `stage${sidecar.error ? ' failed' : ''}`, '--aspect': aspect }, image);
     image.addEventListener('error', () => stage.replaceChildren(h('p', { class: 'no-whole' }, 'This picture cannot be shown.')));
     const said = h('div', { class: 'said' });
     main.append(
@@ -73,6 +73,7 @@ function facts(shown, sidecar) {
   const { frame, model, worker, error } = sidecar;
   return [
     h('h1', { class: 'frame-title' }, h('a', { href: timelinePage(shown.camera, shown.captured_at) }, shown.camera), h('small', {}, frame.position === null ? `${day(shown.captured_at)}, ${time(shown.captured_at)}` : `${clock(frame.position)} into the recording`)),
+    sidecar.steady_caption && sidecar.steady_caption !== sidecar.caption && section('Shown for this scene', h('p', { class: 'caption' }, sidecar.steady_caption), h('p', { class: 'hint' }, 'The last frame’s caption fits this one nearly as well as its own, and stays.')),
     sidecar.alternatives.length > 0 && section('It could also be', h('ul', { class: 'alternatives' }, sidecar.alternatives.map(alternative))),
     error && section('Why it has no caption', h('p', { class: 'reason' }, h('b', {}, error.kind), ` after ${error.attempts} ${error.attempts === 1 ? 'try' : 'tries'}: ${error.message}`), h('p', {}, h('a', { href: '/health' }, 'Failed frames can be tried again.'))),
     sidecar.duplicate_of && section('A near-duplicate', h('p', {}, 'It has the caption of ', h('a', { href: framePage(sidecar.duplicate_of) }, 'an earlier frame'), ', which it resembles.')),

@@ -56,11 +56,11 @@ export function open(main, parameters, page) {
 
   let shownFailed = null;
   function soon() {
-    clearTimeout(timer);
-    timer = setTimeout(() => load(true), shownFailed === null ? 0 : SOON);
+    timer ??= setTimeout(() => load(true), shownFailed === null ? 0 : SOON);
   }
 
   async function load(anew) {
+    timer = undefined;
     try {
       const answer = await ask('/api/failed', { kind, before: anew ? '' : before }, leaving.signal);
       shownFailed = answer.failed;

@@ -16,6 +16,7 @@ const find = document.getElementById('find');
 const announcer = document.getElementById('announcer');
 let view = null;
 let path = null;
+let address = null; // of what is shown
 
 const page = {
   health: null,
@@ -26,7 +27,8 @@ const page = {
   /** Another address for the same view: as it would have to be opened again. */
   rewrite(to, parameters) {
     const query = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value));
-    history.replaceState(null, '', query.size ? `${to}?${query}` : to);
+    address = query.size ? `${to}?${query}` : to;
+    history.replaceState(null, '', address);
   },
   setTitle(title) {
     document.title = title === 'Live' ? 'framecap' : `${title} · framecap`;
@@ -39,6 +41,7 @@ const page = {
 function show() {
   view?.close();
   main.replaceChildren();
+  address = location.pathname + location.search;
   path = VIEWS[location.pathname] ? location.pathname : '/';
   const parameters = new URLSearchParams(location.search);
   find.value = path === '/search' ? (parameters.get('q') ?? '') : '';
@@ -57,7 +60,9 @@ document.addEventListener('click', (event) => {
   page.go(link.href);
   main.focus({ preventScroll: true });
 });
-addEventListener('popstate', show);
+addEventListener('popstate', () => {
+  if (location.pathname + location.search !== address) show(); // else it is a jump within the view
+});
 
 document.querySelector('.find').addEventListener('submit', (event) => {
   event.preventDefault();

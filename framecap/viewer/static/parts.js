@@ -28,9 +28,10 @@ export function showIn(image, shown) {
   image.alt = alternative(shown);
 }
 
-/** The caption as text; a frame without one says why. */
-export function caption(shown, tag = 'p') {
-  const element = h(tag, { class: 'caption' });
+/** The caption as text; a frame without one says why. Beside its picture, whose alternative text says the same, it is not
+    read out a second time. */
+export function caption(shown, tag = 'p', beside = true) {
+  const element = h(tag, { class: 'caption', 'aria-hidden': beside ? 'true' : null });
   captionIn(element, shown);
   return element;
 }

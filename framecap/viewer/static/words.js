@@ -11,8 +11,8 @@ export const now = () => Date.now() / 1000 + ahead;
 
 const numbers = new Intl.NumberFormat();
 const compact = new Intl.NumberFormat(undefined, { notation: 'compact', maximumFractionDigits: 1 });
-const timeOfDay = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit' });
-const shortTime = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
+const timeOfDay = new Intl.DateTimeFormat(undefined, { hour: 'numeric', minute: '2-digit', second: '2-digit' });
+const shortTime = new Intl.DateTimeFormat(undefined, { hour: 'numeric', minute: '2-digit' });
 const wholeDay = new Intl.DateTimeFormat(undefined, { weekday: 'long', day: 'numeric', month: 'long', year: 'numeric' });
 const shortDay = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short', year: 'numeric' });
 
@@ -21,6 +21,8 @@ export const roughly = (value) => (value < 10000 ? numbers.format(value) : compa
 export const frames = (value) => `${count(value)} ${value === 1 ? 'frame' : 'frames'}`;
 export const time = (seconds) => timeOfDay.format(seconds * 1000);
 export const minute = (seconds) => shortTime.format(seconds * 1000);
+export const times = (first, last) => timeOfDay.formatRange(first * 1000, last * 1000);
+export const dayShort = (seconds) => shortDay.format(seconds * 1000);
 export const day = (seconds) => wholeDay.format(seconds * 1000);
 export const percent = (share) => `${Math.round(share * 100)} %`;
 
@@ -51,11 +53,11 @@ export function age(seconds) {
   return passed < 2 ? 'just now' : `${long(passed)} ago`;
 }
 
-/** A place in a recording: 0:00:07.5 */
+/** A place in a recording: 0:00:07 or 0:00:07.5 */
 export function clock(position) {
   const tenths = Math.round(position * 10);
   const [h, m, s] = [Math.floor(tenths / 36000), Math.floor(tenths / 600) % 60, (tenths % 600) / 10];
-  return `${h}:${String(m).padStart(2, '0')}:${s.toFixed(1).padStart(4, '0')}`;
+  return `${h}:${String(m).padStart(2, '0')}:${tenths % 10 ? s.toFixed(1).padStart(4, '0') : String(s).padStart(2, '0')}`;
 }
 
 export const bytes = (size) => (size < 1e6 ? `${Math.round(size / 1e3)} kB` : `${(size / 1e6).toFixed(1)} MB`);
