@@ -15,6 +15,7 @@ from typing import TypeVar
 import pytest
 
 FULL_TIMEOUT_SECONDS = 1800
+MOST_FIGURES = 16  # of a row
 _FIGURE = "fault figure"
 
 Item = TypeVar("Item")
@@ -143,9 +144,18 @@ def _table(stats: dict[str, list[pytest.TestReport]]) -> dict[int, _Row]:
 def _lines(table: dict[int, _Row]) -> Iterator[str]:
     for number, row in table.items():
         fault, mark = ROWS[number]
-        seen = "; ".join(dict.fromkeys(row.figures)) or f"{row.passed} tests passed"
+        seen = _together(list(dict.fromkeys(row.figures))) or f"{row.passed} tests passed"
         yield f"{number:>3}  {row.verdict:7} {row.seconds:>6.0f} s  {fault} ({mark}): {seen}"
         yield from (f"{'':>23}{text}" for text in row.others)
+
+
+def _together(figures: list[str]) -> str:
+    shown = (
+        figures
+        if len(figures) <= MOST_FIGURES
+        else [*figures[: MOST_FIGURES - 1], f"and {len(figures) - MOST_FIGURES + 1} more"]
+    )
+    return "; ".join(shown)
 
 
 def _is_wanted_whole(config: pytest.Config) -> bool:

@@ -188,7 +188,7 @@ def test_without_closed_events_two_looks_are_needed(bench: Bench) -> None:
 
 @pytest.mark.faults(6)
 @both
-def test_a_slow_writer_is_waited_for(bench: Bench, hints: bool, full: bool) -> None:
+def test_a_slow_writer_is_waited_for(bench: Bench, hints: bool, full: bool, figure: Callable[[str], None]) -> None:
     """Written bit by bit: what a lease reads is the whole frame, or it settles and is given back."""
     pauses, pause = (250, 0.2) if full else (12, 0.05)
     whole = b"x" * pauses
@@ -217,6 +217,9 @@ def test_a_slow_writer_is_waited_for(bench: Bench, hints: bool, full: bool) -> N
         bench.run(ingest)
     assert partial <= 1
     bench.check(1)
+    figure(
+        f"{pauses * pause:.0f} s for one frame, {'hints' if hints else 'polling'}: given back {partial} times, never captioned in part"
+    )
 
 
 def test_a_truncated_frame_settles(bench: Bench) -> None:

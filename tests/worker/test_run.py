@@ -124,7 +124,10 @@ def test_a_frame_that_is_still_being_written_is_waited_for(tmp_path: Path, start
 
 @pytest.mark.faults(11)
 @pytest.mark.faults(12)
-def test_what_is_no_picture_fails_and_the_next_frame_is_quick(tmp_path: Path) -> None:
+def test_what_is_no_picture_fails_and_the_next_frame_is_quick(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    alone = tmp_path.with_name("alone")
+    fill(alone, {"a/6.jpg": GOOD})
+    only = work(local_store(alone), config=WorkerConfig(decoders=1)).of("a/6.jpg")
     fill(
         tmp_path,
         {
@@ -143,7 +146,9 @@ def test_what_is_no_picture_fails_and_the_next_frame_is_quick(tmp_path: Path) ->
     good = done.of("a/6.jpg")
     assert good.status == "captioned"
     assert good.timings is not None
-    assert good.timings.total < 1000
+    assert only.timings is not None
+    figure(f"the frame behind them took {good.timings.total / 1000:.2f} s, without them {only.timings.total / 1000:.2f} s")
+    assert good.timings.total - only.timings.total < 1000  # both wait for a decoder's start
     assert done.of("a/2.jpg").frame.sha256 is not None
     assert done.of("a/5.jpg").frame.sha256 is None
     assert all(made.error.attempts == 1 for made in done.committed if made.error)
@@ -154,20 +159,28 @@ def test_what_is_no_picture_fails_and_the_next_frame_is_quick(tmp_path: Path) ->
 def test_a_crash_and_a_hang_fail_after_three_tries_and_hold_nobody_up(
     tmp_path: Path, full: bool, figure: Callable[[str], None]
 ) -> None:
-    fill(tmp_path, {"a/0-hang.jpg": b"HANG", "b/0-crash.jpg": b"CRASH", **{f"c/{n}.jpg": GOOD for n in range(50)}})
-    began = time.monotonic()
-    ends: dict[str, float] = {}
+    good = {f"c/{n}.jpg": GOOD for n in range(50)}
+    fill(tmp_path / "alone", good)
+    fill(tmp_path / "all", {"a/0-hang.jpg": b"HANG", "b/0-crash.jpg": b"CRASH", **good})
     config = WorkerConfig(decoders=2, decode_timeout_seconds=1.0)
-    done = work(local_store(tmp_path), config=config, on_commit=lambda made: ends.update({made.frame.key: time.monotonic()}))
-    check_oracle(tmp_path, done.committed)
+    took: dict[str, float] = {}
+    for root in ("alone", "all"):
+        began = time.monotonic()
+        ends: dict[str, float] = {}
+        done = work(
+            local_store(tmp_path / root),
+            config=config,
+            on_commit=lambda made, ends=ends: ends.update({made.frame.key: time.monotonic()}),  # type: ignore[misc]
+        )
+        check_oracle(tmp_path / root, done.committed)
+        took[root] = max(ends[key] for key in good) - began
     errors = {made.frame.key: made.error for made in done.committed if made.error}
     assert {key: (error.kind, error.attempts) for key, error in errors.items()} == {
         "a/0-hang.jpg": ("decoder_timeout", 3),
         "b/0-crash.jpg": ("decoder_crashed", 3),
     }
-    others = max(ends[f"c/{n}.jpg"] for n in range(50)) - began
-    figure(f"the other frames were through after {others:.1f} s, time-out 1 s")
-    assert others < (2.0 if full else 4.0)  # the mark is for a machine that does nothing else
+    figure(f"50 frames take {took['alone']:.1f} s alone and {took['all']:.1f} s beside a crash and a hang of 1 s")
+    assert took["all"] - took["alone"] < (2.0 if full else 4.0)
     assert done.summary.captioned == 50
 
 
@@ -241,7 +254,7 @@ def test_only_the_guilty_frame_of_a_batch_fails(tmp_path: Path) -> None:
 
 
 @pytest.mark.faults(15)
-def test_a_full_device_halves_the_batch_and_recovers(tmp_path: Path) -> None:
+def test_a_full_device_halves_the_batch_and_recovers(tmp_path: Path, figure: Callable[[str], None]) -> None:
     full_until = time.monotonic() + 1.0
 
     def answer(images: Images) -> Sequence[Caption]:
@@ -256,6 +269,7 @@ def test_a_full_device_halves_the_batch_and_recovers(tmp_path: Path) -> None:
     assert done.summary.captioned == 300
     assert 1 in captioner.batches
     assert captioner.batches.index(1) < len(captioner.batches) - captioner.batches[::-1].index(16)
+    figure(f"{done.summary.captioned} of 300 frames captioned; batches of {captioner.batches[0]}, down to 1, and 16 again")
 
 
 @pytest.mark.faults(32)
