@@ -217,9 +217,8 @@ def test_a_slow_writer_is_waited_for(bench: Bench, hints: bool, full: bool, figu
         bench.run(ingest)
     assert partial <= 1
     bench.check(1)
-    figure(
-        f"{pauses * pause:.0f} s for one frame, {'hints' if hints else 'polling'}: given back {partial} times, never captioned in part"
-    )
+    how = "hints" if hints else "polling"
+    figure(f"{pauses * pause:.0f} s for one frame, {how}: given back {partial} times, never captioned in part")
 
 
 def test_a_truncated_frame_settles(bench: Bench) -> None:
