@@ -74,8 +74,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of every random choice (1)")
     parser.add_argument("--hours", type=float, default=usual.hours, help="of the day that begins at midnight (24)")
     parser.add_argument("--messages-per-worker", type=int, default=usual.messages_per_worker, help="scaling's aim (2000)")
-    parser.add_argument("--planned-rate", type=float, default=usual.planned_rate, help="... by new messages; 0: not (70)")
-    parser.add_argument("--worker-rate", type=float, default=usual.worker_rate, help="frames a second and worker (88)")
+    parser.add_argument("--planned-rate", type=float, default=usual.planned_rate, help="... by new messages; 0: not (60)")
+    parser.add_argument(
+        "--worker-rate", type=float, default=usual.worker_rate, help=f"frames a second and worker ({usual.worker_rate:.0f})"
+    )
     parser.add_argument("--picture", type=Path, help="file for a picture of the day")
     options = parser.parse_args()
     settings = Settings(

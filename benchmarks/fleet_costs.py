@@ -9,6 +9,8 @@ import argparse
 import math
 from dataclasses import dataclass
 
+from benchmarks.measured import FRAME_BYTES, SIDECAR_BYTES, WORKER_RATE
+
 MONTH = 30 * 86_400  # seconds
 HOURS = 730  # of a month, as AWS counts
 GB = 1e9
@@ -27,10 +29,10 @@ class Fleet:
 
     cameras: int = 10_000
     fps: float = 1.0
-    frame_bytes: int = 84_000  # measured: the benchmark's 640x480 JPEGs of quality 90
-    sidecar_bytes: int = 1_600  # measured: their sidecars
+    frame_bytes: int = FRAME_BYTES
+    sidecar_bytes: int = SIDECAR_BYTES
     days_kept: int = 7
-    worker_rate: float = 88.0  # measured: `make bench`, end to end, two cores
+    worker_rate: float = WORKER_RATE
     load: float = 0.8  # of what the workers could do
 
     @property
@@ -109,7 +111,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fleet_costs", description=__doc__.partition("\n")[0])
     parser.add_argument("--cameras", type=int, default=usual.cameras, help="cameras (10000)")
     parser.add_argument("--fps", type=float, default=usual.fps, help="frames a second and camera (1)")
-    parser.add_argument("--worker-rate", type=float, default=usual.worker_rate, help="frames a second and worker (88)")
+    parser.add_argument(
+        "--worker-rate", type=float, default=usual.worker_rate, help=f"frames a second and worker ({WORKER_RATE:.0f})"
+    )
     parser.add_argument("--days-kept", type=int, default=usual.days_kept, help="days that frames are kept (7)")
     parser.add_argument("--scan-seconds", type=int, default=60, help="between two passes of a fleet that scans (60)")
     options = parser.parse_args()

@@ -16,6 +16,8 @@ from itertools import islice
 
 import numpy as np
 
+from benchmarks.measured import WORKER_RATE
+
 DAY = 86_400
 POLL_SECONDS = 15  # of the autoscaler
 CLOUDWATCH_SECONDS = 180  # how old the last minute is of which CloudWatch tells the messages sent
@@ -31,7 +33,7 @@ class Settings:
     night: float = 0.3  # part of the day's frames that come at night
     hours: float = 24.0
 
-    worker_rate: float = 88.0  # measured: `make bench`, end to end, two cores
+    worker_rate: float = WORKER_RATE
     in_hand: int = 64  # worker.queue
     visibility: int = 60  # ingest.visibility_seconds
     max_receives: int = 10  # of the queue's redrive policy
@@ -46,8 +48,8 @@ class Settings:
     reconcile_older: int = 900
 
     messages_per_worker: int = 2000  # the chart's scaling.messagesPerWorker
-    planned_rate: float = 70.0  # its scaling.framesPerSecond; 0: the queue's length alone decides
-    workers: tuple[int, int] = (0, 150)  # the chart's scaling.min and max
+    planned_rate: float = 60.0  # its scaling.framesPerSecond; 0: the queue's length alone decides
+    workers: tuple[int, int] = (0, 170)  # the chart's scaling.min and max
     start: int = 90  # from the decision to a warm model: a node, the image, the model
     settle: int = 300  # the autoscaler takes workers away when it has wanted fewer for so long,
     down: float = 0.1  # and at most this part of them a minute
