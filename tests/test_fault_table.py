@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tests.fault_table import spread
+from tests.fault_table import ROWS, spread
 
 pytest_plugins = ["pytester"]
 
 ONE_OF_EACH = """
+from pathlib import Path
+
 import pytest
 
 @pytest.mark.faults(1)
@@ -74,3 +78,9 @@ def test_each_process_begins_with_long_ones(longs: int, others: int, processes: 
     size = len(dealt) // processes
     begins = {dealt[number * size] for number in range(min(processes, longs))}
     assert begins >= {f"long {number}" for number in range(min(processes, longs, others))}
+
+
+def test_the_document_has_the_rows() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "faults.md").read_text()
+    for number, (fault, mark) in ROWS.items():
+        assert f"| {number} | {fault} | {mark} |" in page
