@@ -36,7 +36,11 @@
     │   ├── CaptionRefused       it does not want to caption this picture
     │   └── CaptionTooLong       its answer is no caption but an essay
     ├── SidecarError           bytes that are no valid sidecar
-    └── IndexUnavailable       the search index cannot be read or written       retry
+    ├── IndexUnavailable       the search index cannot be read or written       retry
+    └── EventError             what a rule does with a caption
+        ├── EndpointUnavailable  it is away, or overloaded                     retry all
+        ├── EventRefused         it does not want this event                   retry this one
+        └── StateUnavailable     the state cannot be written just now          retry
 
 `kind` is the word a sidecar's `error.kind` and the metrics carry; `retryable` says whether trying the same
 thing again can help; `exit_code` is what the command line ends with when the error reaches it.
@@ -216,6 +220,25 @@ class SidecarError(FramecapError):
 
 class IndexUnavailable(FramecapError):
     kind = "index_unavailable"
+    retryable = True
+
+
+class EventError(FramecapError):
+    kind = "event"
+
+
+class EndpointUnavailable(EventError):
+    kind = "endpoint_unavailable"
+    retryable = True
+
+
+class EventRefused(EventError):
+    kind = "event_refused"
+    retryable = True
+
+
+class StateUnavailable(EventError):
+    kind = "state_unavailable"
     retryable = True
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import runpy
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import yaml
 
 from framecap import sidecar
 from framecap.cli.parser import make_parser
+from framecap.config import Config, load_config
 from framecap.errors import (
     CaptionerFault,
     CaptionRefused,
@@ -39,7 +41,20 @@ def test_generated_pages_are_fresh(generated: dict[str, Any]) -> None:
 def test_every_command_and_every_flag_has_help_and_every_command_an_example(generated: dict[str, Any]) -> None:
     commands = list(generated["commands"](make_parser()))
     names = [parser.prog.split()[1] for parser in commands]
-    assert names == ["run", "capture", "work", "caption", "check", "view", "status", "retry", "reconcile", "prune", "bench"]
+    assert names == [
+        "run",
+        "capture",
+        "work",
+        "caption",
+        "check",
+        "view",
+        "events",
+        "status",
+        "retry",
+        "reconcile",
+        "prune",
+        "bench",
+    ]
     for parser in commands:
         assert "examples:" in parser.epilog
         assert f"  {parser.prog}" in parser.epilog.replace("| ", "| \n  ")
@@ -57,6 +72,25 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_commands_that_a_page_shows_are_accepted(page: Path) -> None:
+    for block in blocks(page, ""):
+        for line in re.findall(r"^(?:\w+=\S+ )*(?:\S*/)?framecap (.*)$", block, re.MULTILINE):
+            assert make_parser().parse_args(shlex.split(line, comments=True))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_settings_that_a_page_shows_are_accepted(page: Path, tmp_path: Path) -> None:
+    for block in blocks(page, "yaml"):
+        if re.match(rf"(#.*\n)*({'|'.join(Config.model_fields)}):", block):
+            (tmp_path / "config.yaml").write_text(block)
+            assert load_config(tmp_path / "config.yaml", environment={})
 
 
 def test_the_example_of_a_sidecar_is_one() -> None:
@@ -86,7 +120,7 @@ def test_every_kind_of_a_frame_s_error_is_explained() -> None:
 
 def test_settings_that_the_documents_name_exist() -> None:
     settings = yaml.safe_load((ROOT / "config.yaml").read_text())
-    sections = "store|capture|ingest|captioning|worker|log|telemetry|viewer"
+    sections = "store|capture|ingest|captioning|worker|events|log|telemetry|viewer"
     for page in PAGES:
         for section, key in re.findall(rf"`({sections})\.([a-z_]+)`", page.read_text()):
             assert key in settings[section], f"{page}: {section}.{key}"

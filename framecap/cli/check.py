@@ -26,6 +26,7 @@ def check(config: Config) -> int:
         "sources": _sources,
         "store": _store,
         "model": _model,
+        "events": _events,
     }
     exit_codes = {_section(title, look, config) for title, look in sections.items()}
     worst = next((code for code in (2, 3, 1) if code in exit_codes), 0)
@@ -81,6 +82,19 @@ def _how_new_frames_are_found(store: Store) -> str:
     if store.directory is None:
         return "found by listing the bucket from each camera's newest frame on, or told of by a queue (ingest.queue)"
     return "found by scans: events do not tell of everything on a mount"
+
+
+def _events(config: Config) -> Iterator[Finding]:
+    from framecap.events.rules import make_rules
+    from framecap.events.run import action_names, make_action
+
+    rules = make_rules(config.events)
+    if not rules:
+        yield Finding("rules", True, "none (events.rules)")
+    for rule, name, action in action_names(config.events):
+        made = make_action(action, config.events, config.store.s3, f"rule {rule!r}: {action.kind}")
+        yield Finding(name, True, f"{made.target} (nothing was sent)")
+        made.close()
 
 
 def _model(config: Config) -> Iterator[Finding]:

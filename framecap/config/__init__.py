@@ -17,6 +17,17 @@ from pydantic import ValidationError, model_validator
 
 from framecap.config.captioning import CaptioningConfig, OpenAIConfig, TransformersConfig
 from framecap.config.capture import CameraConfig, CaptureConfig, SpoolConfig, Zones
+from framecap.config.events import (
+    ActionConfig,
+    CommandConfig,
+    EventsConfig,
+    MqttConfig,
+    RuleConfig,
+    SnsConfig,
+    SqsConfig,
+    WebhookConfig,
+    WhenConfig,
+)
 from framecap.config.fields import Section
 from framecap.config.ingest import IngestConfig
 from framecap.config.reading import explain, from_environment, from_flags, merge, read_yaml, refuse_unknown
@@ -30,23 +41,32 @@ from framecap.errors import ConfigError
 from framecap.telemetry import mask_all
 
 __all__ = [
+    "ActionConfig",
     "CameraConfig",
     "CaptioningConfig",
     "CaptureConfig",
+    "CommandConfig",
     "Config",
+    "EventsConfig",
     "IngestConfig",
     "LogConfig",
+    "MqttConfig",
     "NearDuplicatesConfig",
     "OpenAIConfig",
     "ReinforceConfig",
+    "RuleConfig",
     "S3Config",
+    "SnsConfig",
     "SpoolConfig",
+    "SqsConfig",
     "StoreConfig",
     "TelemetryConfig",
     "TimelineConfig",
     "TrainConfig",
     "TransformersConfig",
     "ViewerConfig",
+    "WebhookConfig",
+    "WhenConfig",
     "WorkerConfig",
     "Zones",
     "load_config",
@@ -62,6 +82,7 @@ class Config(Section):
     ingest: IngestConfig = IngestConfig()
     captioning: CaptioningConfig = CaptioningConfig()
     worker: WorkerConfig = WorkerConfig()
+    events: EventsConfig = EventsConfig()
     timeline: TimelineConfig = TimelineConfig()
     log: LogConfig = LogConfig()
     telemetry: TelemetryConfig = TelemetryConfig()

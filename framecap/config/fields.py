@@ -12,7 +12,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveSeconds = Annotated[float, Field(gt=0, le=1_000_000)]  # the system's waits take no more milliseconds than 2 ** 31
 
 
-def _whole_number_as_text(value: object) -> object:
+def whole_number_as_text(value: object) -> object:
     """`source: 0` and `frames: 2026` are what they look like, though YAML reads numbers."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
@@ -39,7 +39,7 @@ def _without_zero(value: str) -> str:
     return value
 
 
-Text = Annotated[str, BeforeValidator(_whole_number_as_text), Field(min_length=1), AfterValidator(_without_zero)]
+Text = Annotated[str, BeforeValidator(whole_number_as_text), Field(min_length=1), AfterValidator(_without_zero)]
 IsoTime = Annotated[str, BeforeValidator(_iso_time)]
 
 

@@ -140,6 +140,8 @@ _EXPECTED = {  # pydantic's words for Python programmers, in the words of a YAML
     "string_type": "text is expected (in quotes, if it looks like something else)",
     "bool_type": "true or false is expected",
     "missing": "it is needed",
+    "too_short": "more items are expected",
+    "too_long": "fewer items are expected",
 }
 
 

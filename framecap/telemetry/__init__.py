@@ -9,6 +9,9 @@ from framecap.telemetry.checks import Health, Pulse, health
 from framecap.telemetry.logs import JsonLines, TextLines, forward_logging, set_up_logging
 from framecap.telemetry.masking import MASK, mask, mask_all
 from framecap.telemetry.metrics import (
+    events,
+    events_oldest_seconds,
+    events_waiting,
     frames_captured,
     frames_committed,
     frames_dropped,
@@ -29,6 +32,9 @@ __all__ = [
     "JsonLines",
     "Pulse",
     "TextLines",
+    "events",
+    "events_oldest_seconds",
+    "events_waiting",
     "forward_logging",
     "frames_captured",
     "frames_committed",

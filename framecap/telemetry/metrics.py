@@ -21,6 +21,11 @@ stage_seconds = Histogram("framecap_stage_duration_seconds", "Time a frame (or b
 pending_frames = Gauge("framecap_pending_frames", "Frames without a sidecar that the worker knows of")
 oldest_pending_seconds = Gauge("framecap_oldest_pending_seconds", "Age of the oldest pending frame; 0: none is pending")
 last_commit = Gauge("framecap_last_commit_timestamp_seconds", "When a sidecar was last committed (Unix time); 0: not yet")
+events = Counter(
+    "framecap_events_total", "Events by what became of them: fired, delivered, retried, dead, dropped", ["rule", "outcome"]
+)
+events_waiting = Gauge("framecap_events_waiting", "Events that wait to be delivered", ["action"])
+events_oldest_seconds = Gauge("framecap_events_oldest_waiting_seconds", "Age of the oldest waiting event", ["action"])
 store_errors = Counter("framecap_store_errors_total", "Store operations that failed", ["operation"])
 _build = Info("framecap_build", "The version of framecap that runs, and of Python")
 _build.info({"version": framecap.__version__, "python": platform.python_version()})

@@ -15,12 +15,12 @@ from train.__main__ import _parser
 from train.commands.settings import with_settings
 
 ROOT = Path(__file__).parents[2]
-GUIDES = [ROOT / "docs" / "train.md", ROOT / "docs" / "train-on-coco.md"]
+GUIDES = [ROOT / "docs" / "train.md", ROOT / "docs" / "train-on-coco.md", ROOT / "docs" / "guide-train.md"]
 
 
 def commands(guide: Path) -> Iterator[list[str]]:
     for block in re.findall(r"```\n(.*?)```", guide.read_text(), re.DOTALL):
-        for line in block.splitlines():
+        for line in block.replace(".venv/bin/", "").splitlines():
             if line.startswith(("python -m train", "torchrun", "framecap")):
                 yield shlex.split(line)
 

@@ -1,0 +1,134 @@
+"""An action and its part of the outbox in; a thread that delivers, tries again, and gives up after a stated time, out.
+
+Each action has a thread of its own: a dead endpoint delays its own events and nobody else's. When an endpoint is away all of
+its events wait, and the oldest is tried again after growing pauses; an event that alone is refused lets the others pass.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+
+from framecap.config import EventsConfig
+from framecap.errors import EndpointUnavailable, EventRefused, StateUnavailable
+from framecap.events.action import Action
+from framecap.events.state import State, Waiting
+from framecap.telemetry import events, events_oldest_seconds, events_waiting
+
+logger = logging.getLogger(__name__)
+
+_GLANCE_SECONDS = 5.0  # between two looks at what is to be given up
+_GIVEN_UP = "not tried: too late (events.give_up_seconds) or too many (events.max_waiting)"
+
+
+class Delivery:
+    """Delivers what waits for one action."""
+
+    def __init__(self, name: str, rule: str, action: Action, state: State, config: EventsConfig) -> None:
+        self.name = name
+        self._rule = rule
+        self._action = action
+        self._state = state
+        self._config = config
+        self._woken = threading.Event()
+        self._stopping = False
+        self._failures = 0  # of the endpoint, in a row
+        self._not_before = 0.0  # by the wall clock, as everything in the state
+        self._next_look = 0.0
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Something new waits."""
+        self._woken.set()
+
+    def stop(self) -> None:
+        """End after the delivery that is in hand."""
+        self._stopping = True
+        self._woken.set()
+
+    def join(self, timeout: float) -> None:
+        self._thread.join(timeout)
+
+    def idle(self) -> bool:
+        """Whether nothing waits that may be tried now."""
+        waiting = self._state.next_due(self.name)
+        return waiting is None or max(waiting.due, self._not_before) > time.time()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._woken.clear()
+            try:
+                pause = self._step()
+            except StateUnavailable as error:
+                logger.error("%s: %s", self.name, error)  # noqa: TRY400 - the message is all that helps
+                pause = _GLANCE_SECONDS
+            if pause > 0:
+                self._woken.wait(min(pause, _GLANCE_SECONDS))
+        self._action.close()
+
+    def _step(self) -> float:
+        """Deliver one event if one is due; how many seconds until the next may be."""
+        now = time.time()
+        if now >= self._next_look:
+            self._give_up(now)
+            self._next_look = now + _GLANCE_SECONDS
+        waiting = self._state.next_due(self.name)
+        if waiting is None:
+            return _GLANCE_SECONDS
+        pause = max(waiting.due, self._not_before) - now
+        if pause <= 0:
+            self._deliver(waiting)
+        return pause
+
+    def _deliver(self, waiting: Waiting) -> None:
+        try:
+            self._action.deliver(waiting.event)
+        except EndpointUnavailable as error:
+            self._failures += 1
+            pause = self._pause(self._failures)
+            self._not_before = time.time() + pause
+            self._again(waiting, waiting.due, error)
+            if self._failures == 1:
+                logger.warning("%s: %s: its events wait and are tried again", self.name, error)
+            return
+        except EventRefused as error:
+            self._again(waiting, time.time() + self._pause(waiting.attempts + 1), error)
+            if waiting.attempts == 0:
+                logger.warning("%s: event %s: %s: it is tried again", self.name, waiting.event.id, error)
+        except Exception as error:
+            self._again(waiting, time.time() + self._pause(waiting.attempts + 1), error)
+            logger.exception("%s: event %s: this should not have happened", self.name, waiting.event.id)
+        else:
+            self._state.delivered(waiting.seq)
+            events.labels(self._rule, "delivered").inc()
+        if self._failures:
+            logger.info("%s: %s answers again", self.name, self._action.target)
+        self._failures, self._not_before = 0, 0.0
+
+    def _again(self, waiting: Waiting, due: float, error: Exception) -> None:
+        self._state.again(waiting.seq, due, str(error))
+        events.labels(self._rule, "retried").inc()
+
+    def _pause(self, failures: int) -> float:
+        """Twice as long after each failure, and never the same for two of us."""
+        longest = min(self._config.retry_min_seconds * 2.0 ** min(failures - 1, 60), self._config.retry_max_seconds)
+        return longest * random.uniform(0.75, 1.0)  # noqa: S311 - no secret
+
+    def _give_up(self, now: float) -> None:
+        name, config = self.name, self._config
+        late = self._state.bury(name, now - config.give_up_seconds, config.max_waiting, now, _GIVEN_UP)
+        forgotten = self._state.forget_dead(name, config.max_dead)
+        if late:
+            events.labels(self._rule, "dead").inc(late)
+            logger.error("%s: %d events were given up (framecap events --dead lists them)", name, late)
+        if forgotten:
+            events.labels(self._rule, "dropped").inc(forgotten)
+            logger.error("%s: %d dead letters were deleted: events.max_dead", name, forgotten)
+        count, oldest = self._state.count(name)
+        events_waiting.labels(name).set(count)
+        events_oldest_seconds.labels(name).set(0.0 if oldest is None else max(0.0, now - oldest))

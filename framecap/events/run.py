@@ -1,0 +1,213 @@
+"""A store, rules and a state in; captions followed, events put into the outbox and delivered, until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from framecap.config import ActionConfig, EventsConfig, IngestConfig, S3Config
+from framecap.errors import StateUnavailable, StoreUnavailable
+from framecap.events.action import Action
+from framecap.events.delivery import Delivery
+from framecap.events.event import Event, Facts, Previous, make_event
+from framecap.events.rules import Rule, make_rules
+from framecap.events.state import State
+from framecap.sidecar import Sidecar
+from framecap.stores.base import Store
+from framecap.telemetry import Pulse, events, health
+from framecap.timeline.follower import Follower
+from framecap.timeline.reading import Found
+
+logger = logging.getLogger(__name__)
+
+_GLANCE_SECONDS = 0.1
+_HANGS_AFTER_SECONDS = 600.0
+_LEAVE_SECONDS = 10.0  # for what is in hand at the end
+_COARSE_SECONDS = (
+    2.0  # a store's times may be whole seconds (S3), or lag a little: what seems just before the start is after
+)
+
+
+class Flag(Protocol):
+    """Something that is set once."""
+
+    def is_set(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Sidecars that were looked at, events that fired, and those that still wait."""
+
+    looked_at: int
+    fired: int
+    waiting: int
+
+
+def make_action(config: ActionConfig, events_config: EventsConfig, s3: S3Config, where: str) -> Action:
+    """Raises ConfigError and MissingError."""
+    timeout = events_config.timeout_seconds
+    if config.webhook is not None:
+        from framecap.events.webhook import Webhook
+
+        return Webhook(config.webhook, timeout, where)
+    if config.mqtt is not None:
+        from framecap.events.mqtt import Mqtt
+
+        return Mqtt(config.mqtt, timeout, where)
+    if config.command is not None:
+        from framecap.events.command import Command
+
+        return Command(config.command)
+    from framecap.events.aws import AwsMessages
+
+    messages = config.sns or config.sqs
+    assert messages is not None, "an action is exactly one of them"
+    return AwsMessages(messages, s3, timeout, where)
+
+
+def action_names(config: EventsConfig) -> Iterator[tuple[str, str, ActionConfig]]:
+    """Each action with its rule and a name of its own, that stays when other rules or actions come or go."""
+    for rule in config.rules:
+        kinds: list[str] = []
+        for action in rule.do:
+            kinds.append(action.kind)
+            number = kinds.count(action.kind)
+            yield rule.name, f"{rule.name}/{action.kind}{f'-{number}' if number > 1 else ''}", action
+
+
+class Watch:
+    """What each caption sets off: the rules, asked about it in the light of what their state knows of its camera."""
+
+    def __init__(self, config: EventsConfig, place: str, state: State) -> None:
+        """Raises ConfigError and MissingError."""
+        self._rules = make_rules(config)
+        self._max_age = config.max_age_seconds
+        self._place = place
+        self._state = state
+
+    def fired(self, found: Found) -> list[Event]:
+        """The events of a sidecar; the state then knows that its camera showed this."""
+        facts = Facts(found.sidecar, found.id, self._state.previous(found.sidecar.frame.camera))
+        matched = [rule for rule in self._rules if rule.matches(facts)] if self._is_young(found.sidecar) else []
+        made = [make_event(rule.name, facts, self._place) for rule in matched if self._breaks_the_quiet(rule, facts)]
+        self._remember(facts)
+        return made
+
+    def pass_over(self, found: Found) -> None:
+        """It sets nothing off, and is what its camera showed before all the same."""
+        self._remember(Facts(found.sidecar, found.id, self._state.previous(found.sidecar.frame.camera)))
+
+    def _is_young(self, sidecar: Sidecar) -> bool:
+        return self._max_age is None or time.time() - sidecar.frame.captured_at.timestamp() <= self._max_age
+
+    def _breaks_the_quiet(self, rule: Rule, facts: Facts) -> bool:
+        if rule.quiet is None:
+            return True
+        last = self._state.last_match(rule.name, facts.camera)
+        if last is None or facts.captured_at > last:
+            self._state.set_last_match(rule.name, facts.camera, facts.captured_at)
+        return last is None or facts.captured_at - last >= rule.quiet
+
+    def _remember(self, facts: Facts) -> None:
+        one, previous = facts.sidecar, facts.previous
+        if one.caption is not None and (previous is None or one.frame.captured_at > previous.captured_at):
+            self._state.set_previous(facts.camera, Previous(one.frame.key, one.frame.captured_at, one.caption))
+
+
+class Engine:
+    """Follows a store and delivers."""
+
+    def __init__(self, config: EventsConfig, s3: S3Config, ingest: IngestConfig, store: Store, state: State) -> None:
+        """Raises ConfigError and MissingError."""
+        self._store = store
+        self._state = state
+        self._pause = ingest.scan_seconds
+        self._watch = Watch(config, store.address, state)
+        self._began = state.begin(time.time() - _COARSE_SECONDS)
+        self._follower = Follower(store, state, ingest)
+        self._deliveries: dict[str, list[Delivery]] = {}
+        for rule, name, action in action_names(config):
+            delivery = Delivery(name, rule, make_action(action, config, s3, f"rule {rule!r}: {action.kind}"), state, config)
+            self._deliveries.setdefault(rule, []).append(delivery)
+        self._all = [delivery for some in self._deliveries.values() for delivery in some]
+        self._looked_at = self._fired = 0
+        self._away: str | None = None
+        self._pulse = Pulse("the follower", _HANGS_AFTER_SECONDS)
+
+    def run(self, stop: Flag, once: bool) -> Done:
+        """Until `stop` is set; with `once` until all that is there was looked at, and delivered or found undeliverable."""
+        self._say_what_nobody_delivers()
+        with health.watching(alive=[self._pulse.problem], ready=[lambda: self._away]), self._delivering():
+            while not stop.is_set():
+                self._look(stop)
+                if once and self._away is None:
+                    break
+                self._wait(stop, self._pause)
+            while once and not stop.is_set() and not all(delivery.idle() for delivery in self._all):
+                self._wait(stop, _GLANCE_SECONDS)
+        waiting = sum(self._state.count(delivery.name)[0] for delivery in self._all)
+        return Done(self._looked_at, self._fired, waiting)
+
+    @contextmanager
+    def _delivering(self) -> Iterator[None]:
+        for delivery in self._all:
+            delivery.start()
+        try:
+            yield
+        finally:
+            for delivery in self._all:
+                delivery.stop()
+            end = time.monotonic() + _LEAVE_SECONDS
+            for delivery in self._all:
+                delivery.join(max(0.0, end - time.monotonic()))  # what is longer in hand is delivered again, next time
+
+    def _look(self, stop: Flag) -> None:
+        self._pulse.beat()
+        try:
+            for found in self._follower.poll():
+                if stop.is_set():
+                    return
+                self._take(found)
+                self._pulse.beat()
+        except (StoreUnavailable, StateUnavailable) as error:
+            if self._away is None:
+                logger.warning("%s", error)
+            self._away = str(error)
+        else:
+            self._away = None
+
+    def _take(self, found: Found) -> None:
+        """Look at one sidecar: that it was looked at, and what it set off, is one transaction."""
+        with self._state.transaction():
+            made: list[Event] = []
+            if found.modified < self._began:
+                self._watch.pass_over(found)
+            else:
+                made = self._watch.fired(found)
+            now = time.time()
+            for event in made:
+                for delivery in self._deliveries[event.rule]:
+                    self._state.put(delivery.name, event, now)
+            self._follower.done(found)
+        self._looked_at += 1
+        self._fired += len(made)
+        for event in made:
+            events.labels(event.rule, "fired").inc()
+            for delivery in self._deliveries[event.rule]:
+                delivery.wake()
+
+    def _wait(self, stop: Flag, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not stop.is_set() and time.monotonic() < end:
+            time.sleep(min(_GLANCE_SECONDS, seconds))
+
+    def _say_what_nobody_delivers(self) -> None:
+        names = {delivery.name for delivery in self._all}
+        for name in self._state.actions():
+            if name not in names:
+                count, _ = self._state.count(name)
+                logger.warning("%d events wait for %s, which the configuration has no more", count, name)
