@@ -1,4 +1,4 @@
-"""A directory on a disk of this machine: a file comes to be by a temporary file, made durable, then linked into place."""
+"""A directory on a disk of this machine: a file is made durable before it has its name, then linked into place."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from framecap.stores.base import Finding
 from framecap.stores.tree import Tree, sync_folder, write_all
 
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)  # FAT and the like
+_NO_NAMELESS_FILES = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)  # FAT, NFS and the like; old kernels
 _TRIES = 5  # a file that comes and goes under our hands
 
 
@@ -39,8 +40,10 @@ class LocalTree(Tree):
             folder, name = place
             if _size(folder, name):
                 return False
-            with self._temporary(folder, data) as temporary:
-                placed = _place(folder, temporary, name)
+            placed = _write_and_link(folder, data, name)
+            if not placed:
+                with self._temporary(folder, data) as temporary:
+                    placed = _place(folder, temporary, name)
             sync_folder(folder)
             return placed
 
@@ -99,6 +102,30 @@ def _size(folder: int, name: str) -> int | None:
         return os.stat(name, dir_fd=folder, follow_symlinks=False).st_size
     except FileNotFoundError:
         return None
+
+
+def _write_and_link(folder: int, data: bytes, name: str) -> bool:
+    """Make a durable file without a name, then give it its own; False where that cannot be, or something has the name.
+
+    Half the work of a temporary file, for the disk and for whoever watches the folder (we do), and a kill leaves nothing.
+    """
+    try:
+        file = os.open(".", os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o666, dir_fd=folder)
+    except OSError as error:
+        if error.errno in _NO_NAMELESS_FILES:
+            return False
+        raise
+    try:
+        write_all(file, data)
+        os.fsync(file)
+        os.link(f"/proc/self/fd/{file}", name, dst_dir_fd=folder)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOENT, *_NO_LINKS):  # ENOENT: no /proc here
+            return False
+        raise
+    finally:
+        os.close(file)
+    return True
 
 
 def _place(folder: int, temporary: str, name: str) -> bool:

@@ -82,6 +82,10 @@ def test_killed_at_random_moments_of_committing(
     assert listed == {f"cam/{name}" for name, data in found.items() if data}
 
 
+def makes_a_file(flags: int) -> bool:
+    return bool(flags & os.O_CREAT) or flags & os.O_TMPFILE == os.O_TMPFILE
+
+
 FAULTS = [errno.ENOSPC, errno.EIO, errno.EROFS, errno.ENOTCONN, errno.ESTALE, errno.EACCES]
 
 
@@ -100,7 +104,7 @@ def test_a_fault_in_the_middle_is_an_outage_and_heals(
     def fail(*arguments: Any, **options: Any) -> Any:
         nonlocal calls
         calls += 1
-        creates = call == "open" and len(arguments) > 1 and arguments[1] & os.O_CREAT
+        creates = call == "open" and len(arguments) > 1 and makes_a_file(arguments[1])
         if call != "open" or creates:
             if call == "write" and calls == 1:
                 return real(arguments[0], arguments[1][:5])  # the disk takes a little of it first
@@ -141,6 +145,23 @@ def test_where_a_torn_file_cannot_be_removed_it_is_emptied(tmp_path: Path, monke
             store.commit_sidecar(KEY, NEW)
     assert (tmp_path / f"{KEY}.json").read_bytes() == b""
     assert store.commit_sidecar(KEY, NEW) is Commit.COMMITTED
+
+
+@pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL])
+def test_a_file_system_without_nameless_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    real = os.open
+
+    def without(path: str, flags: int, mode: int = 0o777, **options: int) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(number, "FAT")
+        return real(path, flags, mode, **options)
+
+    monkeypatch.setattr(os, "open", without)
+    store = store_of("local", tmp_path.resolve())
+    assert store.commit_sidecar(KEY, OLD) is Commit.COMMITTED
+    assert store.commit_sidecar(KEY, NEW) is Commit.ALREADY_THERE
+    assert store.read_sidecar(KEY) == OLD
+    assert names(store) == [f"{KEY}.json"]
 
 
 @pytest.mark.parametrize("before", [None, b""])
