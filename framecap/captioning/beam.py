@@ -82,35 +82,104 @@ class _Step:
 
 def search(decoder: Decoder, end: int, settings: BeamSettings) -> list[list[Sentence] | None]:
     """For each frame its best sentences, or None where the decoder gave NaN."""
-    beam = settings.beam
-    log_probabilities, words, attention = decoder.step(None, None, settings.candidates)
-    xp = array_namespace(log_probabilities)
-    where = device(log_probabilities)
-    look_every = 1 if str(where) == "cpu" else STEPS_BETWEEN_LOOKS
-    frames = decoder.frames
-    nothing = xp.full((frames, beam), -xp.inf, dtype=log_probabilities.dtype, device=where)
-    totals = xp.zeros((frames, 1), dtype=log_probabilities.dtype, device=where)
-    history = xp.zeros((frames, 1, 0), dtype=words.dtype, device=where)
-    finished = _Finished(xp, nothing, settings)
-    broken = xp.zeros((frames,), dtype=xp.bool, device=where)
-    steps: list[_Step] = []
-    for number in range(settings.max_words + 1):
-        broken = xp.logical_or(broken, xp.any(xp.isnan(log_probabilities), axis=(1, 2)))
-        blocked = _repeats(xp, history, words, settings.block_ngrams)
-        if number == 0:
-            blocked = xp.logical_or(blocked, words == end)
-        all_totals = xp.where(blocked, -xp.inf, totals[:, :, None] + log_probabilities)
-        best = _Best.of(xp, all_totals, words, log_probabilities, 2 * beam)
-        ends = best.words == end
-        finished.add(best, ends, number)
-        if number == settings.max_words or (number % look_every == 0 and bool(xp.all(finished.enough()))):
+    under_way = Search(decoder, end, settings)
+    look_every = 1 if str(device(under_way.broken)) == "cpu" else STEPS_BETWEEN_LOOKS
+    while under_way.length < settings.max_words:
+        if under_way.length % look_every == 0 and bool(under_way.done):
             break
-        live = _live(xp, best, ends, beam)
-        totals = live.totals
-        history = xp.concat([xp.take_along_axis(history, live.parents[:, :, None], axis=1), live.words[:, :, None]], axis=2)
-        steps.append(_Step(live.parents, live.words, live.log_probabilities, attention))
-        log_probabilities, words, attention = decoder.step(live.parents, live.words, settings.candidates)
-    return _read_back(steps, finished, totals, broken, settings)
+        under_way.advance()
+    return read(under_way.found())
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search found, as arrays of its library: n = min(sentences, beam) sentences a frame, the best first.
+
+    What lies beyond a sentence's `lengths` means nothing. A score of -inf: there is no such sentence.
+    """
+
+    words: Array  # (frames, n, longest)
+    log_probabilities: Array  # (frames, n, longest)
+    attention: Array  # (frames, n, longest, places)
+    lengths: Array  # (frames, n), words without the end
+    scores: Array  # (frames, n)
+    ends: Array  # (frames, n), the end's log-probability; -inf: the sentence is truncated
+    broken: Array  # (frames,): the decoder gave NaN
+
+
+class Search:
+    """A search under way, one word a step. It waits for nothing: a device may record its steps, and play them again."""
+
+    def __init__(self, decoder: Decoder, end: int, settings: BeamSettings) -> None:
+        self.decoder, self.end, self.settings = decoder, end, settings
+        log_probabilities, words, attention = decoder.step(None, None, settings.candidates)
+        self.xp = xp = array_namespace(log_probabilities)
+        where, frames, kind = device(log_probabilities), decoder.frames, log_probabilities.dtype
+        self.totals = xp.zeros((frames, 1), dtype=kind, device=where)
+        self.history = xp.zeros((frames, 1, 0), dtype=words.dtype, device=where)
+        self.finished = _Finished(xp, xp.full((frames, settings.beam), -xp.inf, dtype=kind, device=where), settings)
+        self.broken = xp.zeros((frames,), dtype=xp.bool, device=where)
+        self.steps: list[_Step] = []
+        self._judge(log_probabilities, words, attention)
+
+    @property
+    def length(self) -> int:
+        """How many words the live sentences have."""
+        return len(self.steps)
+
+    @property
+    def done(self) -> Array:
+        """Whether every frame has its sentences: (), boolean."""
+        return self.xp.all(self.finished.enough())
+
+    def advance(self) -> None:
+        """Go one word further."""
+        xp = self.xp
+        live = _live(xp, self._best, self._ends, self.settings.beam)
+        self.totals = live.totals
+        kept = xp.take_along_axis(self.history, live.parents[:, :, None], axis=1)
+        self.history = xp.concat([kept, live.words[:, :, None]], axis=2)
+        self.steps.append(_Step(live.parents, live.words, live.log_probabilities, self._attention))
+        self._judge(*self.decoder.step(live.parents, live.words, self.settings.candidates))
+
+    def _judge(self, log_probabilities: Array, words: Array, attention: Array) -> None:
+        """Rank the continuations of all live sentences, and take out those that end."""
+        xp = self.xp
+        self.broken = xp.logical_or(self.broken, xp.any(xp.isnan(log_probabilities), axis=(1, 2)))
+        blocked = _repeats(xp, self.history, words, self.settings.block_ngrams)
+        if not self.steps:
+            blocked = xp.logical_or(blocked, words == self.end)
+        totals = xp.where(blocked, -xp.inf, self.totals[:, :, None] + log_probabilities)
+        self._best = _Best.of(xp, totals, words, log_probabilities, 2 * self.settings.beam)
+        self._ends = self._best.words == self.end
+        self._attention = attention
+        self.finished.add(self._best, self._ends, self.length)
+
+    def found(self) -> Found:
+        """The sentences themselves, by following the parents back from their ends."""
+        xp, n = self.xp, min(self.settings.sentences, self.settings.beam)
+        done = self.finished
+        scores, ends, beams, lengths = (values[:, :n] for values in (done.scores, done.ends, done.parents, done.steps))
+        best = xp.argmax(self.totals, axis=1)[:, None]  # of those that did not finish
+        score = xp.take_along_axis(self.totals, best, axis=1) / max(1, self.length) ** self.settings.length_penalty
+        truncated = xp.logical_and(xp.isinf(scores), xp.arange(n, device=device(scores))[None, :] == 0)
+        beams = xp.where(truncated, xp.astype(best, beams.dtype), beams)
+        lengths = xp.where(truncated, self.length, lengths)
+        scores = xp.where(truncated, score, scores)
+        return Found(*self._followed(beams, lengths), lengths, scores, ends, self.broken)
+
+    def _followed(self, beams: Array, lengths: Array) -> tuple[Array, Array, Array]:
+        """Words, log-probabilities and attention of the sentences that `beams` (frames, n) held after `lengths` words."""
+        xp = self.xp
+        words, log_probabilities, attention = [], [], []
+        for number in range(self.length - 1, -1, -1):
+            step = self.steps[number]
+            words.append(xp.take_along_axis(step.words, beams, axis=1))
+            log_probabilities.append(xp.take_along_axis(step.log_probabilities, beams, axis=1))
+            parents = xp.take_along_axis(step.parents, beams, axis=1)
+            attention.append(xp.take_along_axis(step.attention, parents[:, :, None], axis=1))
+            beams = xp.where(lengths > number, parents, beams)
+        return xp.stack(words[::-1], axis=2), xp.stack(log_probabilities[::-1], axis=2), xp.stack(attention[::-1], axis=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,61 +263,34 @@ class _Finished:
         self.scores = xp.take_along_axis(all_scores, order, axis=1)
 
 
-def _numpy(values: Array) -> npt.NDArray[Any]:
-    return np.asarray(to_device(values, "cpu"))
+def read(found: Found) -> list[list[Sentence] | None]:
+    """The sentences in Python's own types; None where the decoder gave NaN."""
+    words, log_probabilities, lengths, scores, ends, broken = (
+        _numpy(values).tolist()
+        for values in (found.words, found.log_probabilities, found.lengths, found.scores, found.ends, found.broken)
+    )
+    attention = np.asarray(_numpy(found.attention), np.float32)
 
-
-class _ReadBack:
-    """The sentences themselves, by following the parents back from their ends."""
-
-    def __init__(self, steps: list[_Step]) -> None:
-        self.steps = [
-            (_numpy(step.parents), _numpy(step.words), _numpy(step.log_probabilities), _numpy(step.attention))
-            for step in steps
-        ]
-
-    def sentence(self, frame: int, beam: int, length: int, score: float, end: float | None) -> Sentence:
-        """The sentence of `length` words that beam `beam` held; `end` is its end's log-probability, None without an end."""
-        words, values, maps = [], [], []
-        for parents, step_words, log_probabilities, attention in reversed(self.steps[:length]):
-            words.append(int(step_words[frame, beam]))
-            values.append(float(log_probabilities[frame, beam]))
-            beam = int(parents[frame, beam])
-            maps.append(attention[frame, beam])
-        tokens = values if end is None else [*values, end]
+    def sentence(frame: int, n: int) -> Sentence:
+        length, end = lengths[frame][n], ends[frame][n]
+        values = log_probabilities[frame][n][:length]
+        tokens = values if end == -math.inf else [*values, end]
         return Sentence(
-            words=tuple(reversed(words)),
-            log_probabilities=tuple(reversed(values)),
-            score=score,
+            words=tuple(words[frame][n][:length]),
+            log_probabilities=tuple(values),
+            score=scores[frame][n],
             confidence=min(1.0, math.exp(sum(tokens) / len(tokens))),
-            truncated=end is None,
-            attention=np.array(maps[::-1], np.float32),
+            truncated=end == -math.inf,
+            attention=attention[frame, n, :length],
         )
 
+    return [
+        None
+        if broken[frame]
+        else [sentence(frame, n) for n, score in enumerate(scores[frame]) if n == 0 or score > -math.inf]
+        for frame in range(len(broken))
+    ]
 
-def _read_back(
-    steps: list[_Step], finished: _Finished, totals: Array, broken: Array, settings: BeamSettings
-) -> list[list[Sentence] | None]:
-    back = _ReadBack(steps)
-    scores, ends = _numpy(finished.scores), _numpy(finished.ends)
-    beams, lengths = _numpy(finished.parents), _numpy(finished.steps)
-    last_totals, is_broken = _numpy(totals), _numpy(broken)
-    result: list[list[Sentence] | None] = []
-    for frame in range(len(scores)):
-        done = [n for n in range(settings.beam) if scores[frame, n] > -np.inf][: settings.sentences]
-        if is_broken[frame]:
-            result.append(None)
-        elif done:
-            result.append(
-                [
-                    back.sentence(
-                        frame, int(beams[frame, n]), int(lengths[frame, n]), float(scores[frame, n]), float(ends[frame, n])
-                    )
-                    for n in done
-                ]
-            )
-        else:
-            best, length = int(np.argmax(last_totals[frame])), len(steps)
-            score = float(last_totals[frame, best]) / max(1, length) ** settings.length_penalty
-            result.append([back.sentence(frame, best, length, score, None)])
-    return result
+
+def _numpy(values: Array) -> npt.NDArray[Any]:
+    return np.asarray(to_device(values, "cpu"))
