@@ -56,7 +56,8 @@ class _DecoderGraph(nn.Module):
     ) -> tuple[Tensor, ...]:
         width = hidden.shape[2]  # reshape and embedding trace to one node each
         state = State(*(functional.embedding(rows, part.reshape(-1, width)) for part in (hidden, cell)))
-        state, attention = self.decoder.advance(Memory(values, keys), state, words)
+        spoken = self.decoder.spoken(self.decoder.embedding.weight)  # of every word; folded when the graph is loaded
+        state, attention = self.decoder.go_on(Memory(values, keys), state, functional.embedding(words, spoken))
         return self.decoder.logits(state.hidden).log_softmax(dim=2) + self.said, attention, *state
 
 
@@ -70,11 +71,11 @@ def write_graphs(encoder: Encoder, decoder: AttentionDecoder, never_said: tuple[
     places = offsets(folder / "model.safetensors")
     for name, graph in (("encoder", _encoder_graph(encoder, decoder)), ("decoder", _decoder_graph(decoder, never_said))):
         _refer_to_weights(graph, weights, places)
-        _forget_the_machine(graph)
+        forget_the_machine(graph)
         onnx.save(graph, folder / f"{name}.onnx")
 
 
-def _forget_the_machine(model: onnx.ModelProto) -> None:
+def forget_the_machine(model: onnx.ModelProto) -> None:
     """Without the exporter's stack traces, which name folders of the machine, the same weights give the same graph."""
     del model.metadata_props[:]
     graph = model.graph

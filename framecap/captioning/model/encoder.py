@@ -67,8 +67,9 @@ class Encoder(nn.Module):
         return self.grid[0] * self.grid[1]
 
     def forward(self, images: Tensor) -> Tensor:
-        pixels = (images.to(self.mean.dtype) - self.mean) * self.scale
-        maps: Tensor = self.backbone(pixels.permute(0, 3, 1, 2))  # (n, width, rows, columns)
+        channels = images.permute(0, 3, 1, 2).to(self.mean.dtype)  # first: three statistics a plane, not a pixel
+        pixels = (channels - self.mean[:, None, None]) * self.scale[:, None, None]
+        maps: Tensor = self.backbone(pixels)  # (n, width, rows, columns)
         if self.pool_rows is not None and self.pool_columns is not None:
             maps = self.pool_rows @ maps @ self.pool_columns.T
         return maps.flatten(2).transpose(1, 2)
