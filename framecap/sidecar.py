@@ -169,6 +169,11 @@ def is_whole(data: bytes) -> bool:
     return isinstance(document, dict) and isinstance(document.get("status"), str)
 
 
+def has_caption(data: bytes) -> bool:
+    """Whether bytes are a finished sidecar with a caption."""
+    return is_whole(data) and json.loads(data)["status"] in ("captioned", "duplicate")
+
+
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) that `framecap/sidecar.schema.json` holds."""
     return {

@@ -233,6 +233,7 @@ class Contract(RuleBasedStateMachine):
             lease.release(seconds, counts=False)
             return
         job.sha256 = hashlib.sha256(data).hexdigest()
+        job.model = MODEL
         job.outcome = A_CAPTION if data else EmptyFrame("empty")
         worker.hand.append((job, data))
 
@@ -244,7 +245,7 @@ class Contract(RuleBasedStateMachine):
 
     def write(self, worker: Worker, number: int) -> None:
         job, data = worker.hand.pop(number)
-        made = sidecar.encode(record(job, MODEL))
+        made = sidecar.encode(record(job))
         try:
             if self.store.stat(job.key) != job.entry:
                 job.lease.release(0, counts=False)
@@ -274,7 +275,7 @@ class Contract(RuleBasedStateMachine):
         worker = data.draw(st.sampled_from([worker for worker in self.workers if worker.hand]))
         job, _ = worker.hand[0]
         if self.commits[job.key] == 0:
-            whole = sidecar.encode(record(job, MODEL))
+            whole = sidecar.encode(record(job))
             is_empty |= self.store.whole_sidecars
             self.outside.put(f"{job.key}.json", b"" if is_empty else whole[: len(whole) // 2])
             self.torn.add(job.key)

@@ -51,6 +51,8 @@ def test_every_command_and_every_flag_has_help_and_every_command_an_example(gene
         "events",
         "status",
         "retry",
+        "recaption",
+        "gate",
         "reconcile",
         "prune",
         "bench",

@@ -13,9 +13,9 @@ from torch.nn import functional
 
 from framecap.captioning.bundle import Bundle, CalibrationCard, open_bundle
 from framecap.captioning.caption import Caption
+from framecap.captioning.cider import CiderD
 from framecap.config import CaptioningConfig
 from framecap.errors import ConfigError
-from train.cider import CiderD
 from train.dataset import Split
 from train.evaluate import caption_split
 from train.export import write_card

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from framecap.captioning.cider import CiderD
 from framecap.captioning.model.decoder import AttentionDecoder, State
 from framecap.captioning.vocabulary import END, Vocabulary
 from framecap.config import TrainConfig
-from train.cider import CiderD
 from train.distributed import Processes
 from train.fit import teach
 from train.lessons import CrossEntropy, Outcome

@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import numpy.typing as npt
 
+from framecap.captioning.bleu import bleu
+
 Words = Sequence[str]
 Array = npt.NDArray[np.float64]
 Interval = tuple[float, float]
@@ -76,7 +78,7 @@ class Statistics:
     def scores(self, weights: Array) -> dict[str, Array]:
         """The scores of samples: `weights` (samples, photos) says how often a photo is in a sample."""
         photos = weights.sum(axis=1)
-        named = {f"bleu_{n}": values for n, values in enumerate(_bleu(weights @ self.bleu), start=1)}
+        named = {f"bleu_{n}": values for n, values in enumerate(bleu(weights @ self.bleu), start=1)}
         return {
             **named,
             "rouge_l": weights @ self.rouge_l / photos,
@@ -157,13 +159,3 @@ def table(rows: Sequence[tuple[str, Scores]]) -> str:
         cells = (as_digits(name, rounded[name]) if name in rounded else "" for name in names)
         lines.append(f"| {title} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def _bleu(sums: Array) -> list[Array]:
-    """BLEU-1 to BLEU-4 from sums (samples, 10) of the statistics. Source: pycocoevalcap's BleuScorer, constants included."""
-    small, tiny = 1e-9, 1e-15
-    said, meant, guessed, correct = sums[:, 0], sums[:, 1], sums[:, 2:6], sums[:, 6:10]
-    ratio = (said + tiny) / (meant + small)
-    penalty = np.where(ratio < 1, np.exp(1 - 1 / ratio), 1.0)
-    precisions = np.cumprod((correct + tiny) / (guessed + small), axis=1)
-    return [np.asarray(penalty * precisions[:, n] ** (1 / (n + 1)), np.float64) for n in range(4)]

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from framecap.cli import parts
 from framecap.cli.console import Console, Said
 from framecap.config import Config
 from framecap.sidecar import Sidecar
 from framecap.telemetry import set_up_logging
-from framecap.worker.lifecycle import StopFlag, stop_on_signals
+from framecap.worker.lifecycle import StopFlag, hangups, stop_on_signals
+from framecap.worker.reload import Reload
 
 logger = logging.getLogger(__name__)
 
 
-def run(config: Config) -> int:
-    """Capture and caption, in two processes."""
+def run(config: Config, read_again: Callable[[], Config]) -> int:
+    """Capture and caption, in two processes. SIGHUP takes the model that `read_again` names by then."""
     from framecap.cli.together import run_together
 
     set_up_logging(config.log.level, config.log.format)
     with Console(config.log.format) as console:
-        return run_together(config, console)
+        return run_together(config, console, read_again)
 
 
 def capture(config: Config) -> int:
@@ -32,16 +34,22 @@ def capture(config: Config) -> int:
     return parts.exit_code(captured, None) or int(captured.unfinished)
 
 
-def work(config: Config, once: bool) -> int:
-    """Caption only; with `once` until nothing is pending."""
+def work(config: Config, once: bool, read_again: Callable[[], Config]) -> int:
+    """Caption only; with `once` until nothing is pending. SIGHUP takes the model that `read_again` names by then."""
     set_up_logging(config.log.level, config.log.format)
     finish = StopFlag()
     if once:
         finish.set()
     last: str | None = None
+    reload = Reload(lambda: parts.load_another(read_again().captioning))
 
-    with Console(config.log.format) as console, stop_on_signals() as stop, parts.served(config.telemetry):
-        work = parts.open_work(config)
+    with (
+        Console(config.log.format) as console,
+        stop_on_signals() as stop,
+        hangups(reload.ask, stop),
+        parts.served(config.telemetry),
+    ):
+        work = parts.open_work(config, reload)
         logger.info("captioning the frames in %s with %s (%s)", work.address, work.model.name, work.model.runtime)
 
         def on_commit(sidecar: Sidecar) -> None:

@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from framecap.captioning.caption import Captioner
+from framecap.captioning.caption import Caption, Captioner
 from framecap.cli.console import Summary
-from framecap.config import Config, NearDuplicatesConfig, StoreConfig, TelemetryConfig
+from framecap.config import CaptioningConfig, Config, NearDuplicatesConfig, StoreConfig, TelemetryConfig
 from framecap.errors import CaptionerDenied, CaptionRefused, CaptionTooLong, ConfigError, FramecapError
 from framecap.frames import sidecar_key
 from framecap.ingest.base import Backlog, Ingest
 from framecap.sidecar import Sidecar
 from framecap.stores.base import Store
 from framecap.telemetry import mask
+from framecap.worker.reload import Reload
 
 if TYPE_CHECKING:
     from framecap.telemetry.server import Seen
@@ -121,13 +122,14 @@ def served(config: TelemetryConfig, seen: Seen | None = None) -> AbstractContext
 class Work:
     """A store, its ingest and a captioner, ready to run."""
 
-    def __init__(self, config: Config, store: Store, ingest: Ingest) -> None:
-        from framecap.captioning.load import load_captioner
-
+    def __init__(
+        self, config: Config, store: Store, ingest: Ingest, captioner: Captioner, reload: Reload | None = None
+    ) -> None:
         self._config = config.worker
         self._store = store
-        self._captioner = load_captioner(config.captioning)
-        _warm(self._captioner)
+        self._captioner = captioner
+        self._reload = reload
+        _warm(captioner)
         self._ingest = ingest
         self.address = self._store.address
         self.model = self._captioner.model
@@ -141,21 +143,36 @@ class Work:
 
         self._ingest.start()
         try:
-            done = run_worker(self._config, self._store, self._ingest, self._captioner, stop, finish, on_commit)
+            done = run_worker(
+                self._config, self._store, self._ingest, self._captioner, stop, finish, on_commit, self._reload
+            )
             pending = self._ingest.backlog().pending
         finally:
             self._ingest.close()
         return Worked(done.captioned, done.duplicate, done.skipped, done.failed, pending, done.seconds)
 
 
-def open_work(config: Config) -> Work:
+def open_work(config: Config, reload: Reload | None = None) -> Work:
     """Work on everything that is pending, as the configuration says."""
+    from framecap.captioning.load import load_captioner
     from framecap.ingest import open_ingest
     from framecap.stores import open_store
 
     store = open_store(config.store)
     ingest = open_ingest(config.ingest, store, config.store, config.worker.queue)
-    return Work(_fit_for_a_queue(config) if config.ingest.queue else config, store, ingest)
+    config = _fit_for_a_queue(config) if config.ingest.queue else config
+    return Work(config, store, ingest, load_captioner(config.captioning), reload)
+
+
+def load_another(config: CaptioningConfig) -> Captioner:
+    """A captioner in the place of one that works. Raises FramecapErrors, also where it loads and cannot caption."""
+    from framecap.captioning.load import load_captioner
+
+    captioner = load_captioner(config)
+    answer = _first_answer(captioner)
+    if isinstance(answer, Exception):
+        raise answer
+    return captioner
 
 
 def _fit_for_a_queue(config: Config) -> Config:
@@ -168,15 +185,20 @@ def _fit_for_a_queue(config: Config) -> Config:
 
 def _warm(captioner: Captioner) -> None:
     """The first picture takes longest: no frame should wait for that. Raises the error of who would caption none."""
-    size = captioner.image_size
-    try:
-        (answer,) = captioner.caption(np.full((1, size, size, 3), 127, np.uint8))
-    except FramecapError as error:  # a device that is full, or whatever else the worker has patience with
-        answer = error
+    answer = _first_answer(captioner)
     if isinstance(answer, CaptionerDenied | CaptionRefused | CaptionTooLong):  # of a grey picture: every frame would fail
         raise answer
     if isinstance(answer, Exception):
         logger.warning("the model does not caption yet: %s", answer)
+
+
+def _first_answer(captioner: Captioner) -> Caption | Exception:
+    """What it says of a grey picture."""
+    size = captioner.image_size
+    try:
+        return captioner.caption(np.full((1, size, size, 3), 127, np.uint8))[0]
+    except FramecapError as error:  # a device that is full, or whatever else the worker has patience with
+        return error
 
 
 def sidecar_place(config: StoreConfig, frame_key: str) -> str:

@@ -17,14 +17,16 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from types import FrameType
 
+from framecap.captioning.caption import Captioner
 from framecap.cli import parts
 from framecap.cli.console import Console, Said
 from framecap.cli.parts import Captured, Worked
-from framecap.config import Config
+from framecap.config import CaptioningConfig, Config
 from framecap.errors import FramecapError
 from framecap.telemetry import forward_logging
 from framecap.telemetry.gathered import Gathered, Report, report_until_the_end
-from framecap.worker.lifecycle import StopFlag, stop_on_signals
+from framecap.worker.lifecycle import StopFlag, hangups, stop_on_signals
+from framecap.worker.reload import Reload
 
 logger = logging.getLogger(__name__)
 
@@ -35,20 +37,23 @@ _END_SECONDS = 10.0  # for a child that has closed its pipe to be gone
 _FORCED_EXIT_CODE = 1
 
 
-def run_together(config: Config, console: Console) -> int:
+def run_together(config: Config, console: Console, read_again: Callable[[], Config]) -> int:
     """Capture what `config.capture.cameras` names and caption it; returns when all sources have ended and all frames
     are done.
 
-    The first SIGINT or SIGTERM ends capture and drains the worker; a second one kills both. Raises SourceNotFound and
+    The first SIGINT or SIGTERM ends capture and drains the worker; a second one kills both. SIGHUP gives the worker the
+    model that `read_again` names by then. Raises SourceNotFound and
     ConfigError before anything starts.
     """
     parts.check_sources(config)
-    return _Together(config, console).run()
+    return _Together(config, console, read_again).run()
 
 
 class _Together:
-    def __init__(self, config: Config, console: Console) -> None:
+    def __init__(self, config: Config, console: Console, read_again: Callable[[], Config]) -> None:
         self._config = config
+        self._read_again = read_again
+        self._other_model = StopFlag()
         self._console = console
         self._capture = _Child("capture", _capture, config, console.log_style)
         self._worker = _Child("worker", _work, config, console.log_style)
@@ -64,11 +69,15 @@ class _Together:
         with (
             parts.served(self._config.telemetry, self._gathered),
             _stop_or_kill((self._capture, self._worker)) as flag,
+            hangups(self._other_model.set, flag),
             self._left_on_failure(),
         ):
             self._start(self._worker)
             while self._worker.running or self._capture.running:
                 self._hear()
+                if self._other_model.is_set():
+                    self._other_model = StopFlag()
+                    self._change_model()
                 self._steer(flag.is_set())
         self._console.summary(parts.summary(self._config, self._captured, self._worked, self._example))
         return self._exit_code or parts.exit_code(self._captured, self._worked)
@@ -82,6 +91,12 @@ class _Together:
             for child in (self._capture, self._worker):
                 child.pipe.close()
             raise
+
+    def _change_model(self) -> None:
+        try:
+            self._worker.tell(self._read_again().captioning)
+        except FramecapError as error:
+            logger.error("the model was not changed, the one before goes on: %s", error)  # noqa: TRY400
 
     def _steer(self, stop: bool) -> None:
         """What the children are told depends on what is running and whether it is over for everybody."""
@@ -169,8 +184,12 @@ class _Child:
         """Tell it once; one that is not running need not be told."""
         if self.running and command not in self._orders:
             self._orders.add(command)
+            self.tell(command)
+
+    def tell(self, message: object) -> None:
+        if self.running:
             with suppress(OSError):
-                self.pipe.send(command)
+                self.pipe.send(message)
 
     def join(self) -> int:
         """Its exit code, when its pipe has ended."""
@@ -233,22 +252,39 @@ class _Teller:
             self._pipe.send(message)
 
 
-_Body = Callable[[Config, _Teller, StopFlag, StopFlag], None]
+class _OtherModel:
+    """What a child is told of another model; only the worker cares."""
+
+    def __init__(self) -> None:
+        self._config: CaptioningConfig | None = None
+        self.reload = Reload(self._load)
+
+    def named(self, config: CaptioningConfig) -> None:
+        self._config = config
+        self.reload.ask()
+
+    def _load(self) -> Captioner:
+        assert self._config is not None
+        return parts.load_another(self._config)
+
+
+_Body = Callable[[Config, _Teller, StopFlag, StopFlag, _OtherModel], None]
 
 
 def _child(body: _Body, pipe: Connection, config: Config, log_style: str) -> None:
     """The main function of both children."""
     teller = _Teller(pipe)
     forward_logging(config.log.level, log_style, lambda line: teller.tell("log", line))
-    finish = StopFlag()
+    finish, other = StopFlag(), _OtherModel()
     with stop_on_signals() as stop:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # so are these
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which tells us
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-        threading.Thread(target=_listen, args=(pipe, stop, finish), name="orders", daemon=True).start()
+        threading.Thread(target=_listen, args=(pipe, stop, finish, other), name="orders", daemon=True).start()
         if config.telemetry.port is not None:
             report_until_the_end(lambda report: teller.tell("telemetry", report))
         try:
-            body(config, teller, stop, finish)
+            body(config, teller, stop, finish, other)
         except FramecapError as error:
             logger.error("%s", error)  # noqa: TRY400 - the message is all that helps
             teller.tell("failed", error.exit_code)
@@ -257,22 +293,26 @@ def _child(body: _Body, pipe: Connection, config: Config, log_style: str) -> Non
             teller.tell("failed", 1)
 
 
-def _listen(pipe: Connection, stop: StopFlag, finish: StopFlag) -> None:
+def _listen(pipe: Connection, stop: StopFlag, finish: StopFlag, other: _OtherModel) -> None:
     flags = {"stop": stop, "finish": finish}
     while True:
         try:
-            flags[pipe.recv()].set()
+            match pipe.recv():
+                case CaptioningConfig() as named:
+                    other.named(named)
+                case command:
+                    flags[command].set()
         except (EOFError, OSError):  # the parent is gone
             stop.set()
             return
 
 
-def _capture(config: Config, teller: _Teller, stop: StopFlag, finish: StopFlag) -> None:
+def _capture(config: Config, teller: _Teller, stop: StopFlag, finish: StopFlag, other: _OtherModel) -> None:
     captured = parts.capture(config, stop, lambda key: teller.tell("frame"))
     teller.tell("captured", captured)
 
 
-def _work(config: Config, teller: _Teller, stop: StopFlag, finish: StopFlag) -> None:
-    work = parts.open_work(config)
+def _work(config: Config, teller: _Teller, stop: StopFlag, finish: StopFlag, other: _OtherModel) -> None:
+    work = parts.open_work(config, other.reload)
     teller.tell("ready")
     teller.tell("worked", work.run(stop, finish, lambda sidecar: teller.tell("said", Said.of(sidecar))))

@@ -27,8 +27,12 @@ events = Counter(
 events_waiting = Gauge("framecap_events_waiting", "Events that wait to be delivered", ["action"])
 events_oldest_seconds = Gauge("framecap_events_oldest_waiting_seconds", "Age of the oldest waiting event", ["action"])
 store_errors = Counter("framecap_store_errors_total", "Store operations that failed", ["operation"])
+model_reloads = Counter("framecap_model_reloads_total", "Times another model was asked for (SIGHUP)", ["outcome"])
+model = Info("framecap_model", "The model that captions at present")
 _build = Info("framecap_build", "The version of framecap that runs, and of Python")
 _build.info({"version": framecap.__version__, "python": platform.python_version()})
 
 for _status in ("captioned", "duplicate", "skipped", "failed"):
     frames_committed.labels(_status)  # a rate needs a series that was 0 before
+for _outcome in ("loaded", "failed"):
+    model_reloads.labels(_outcome)

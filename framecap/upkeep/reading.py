@@ -22,7 +22,7 @@ class Read:
     """A frame, the bytes of its sidecar (None: there are none to read), and what they say of it.
 
     `status` is the sidecar's; TORN for what is none; `pending` when it has gone since it was listed. `kind` and `message`
-    are those of a failed one's error.
+    are those of a failed one's error; `model` is the name and hash of what wrote its caption.
     """
 
     frame: Entry
@@ -30,6 +30,7 @@ class Read:
     status: str
     kind: str | None
     message: str | None
+    model: tuple[str, str] | None = None
 
 
 def read_sidecars(store: Store, frames: Iterable[Entry]) -> Iterator[Read]:
@@ -54,12 +55,14 @@ def _read(store: Store, frame: Entry) -> Read:
         return Read(frame, None, TORN, TORN, None)
     if data is None:
         return Read(frame, None, "pending", None, None)
-    status, kind, message = TORN, None, None
+    status, kind, message, model = TORN, None, None, None
     try:
         document = json.loads(data)
         status = str(document["status"])
         if status == "failed":
             kind, message = str(document["error"]["kind"]), str(document["error"]["message"])
+        elif status in ("captioned", "duplicate"):
+            model = str(document["model"]["name"]), str(document["model"]["bundle"])
     except (ValueError, RecursionError, KeyError, TypeError):
         kind = TORN
-    return Read(frame, data, status, kind, message)
+    return Read(frame, data, status, kind, message, model)

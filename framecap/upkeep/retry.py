@@ -1,6 +1,6 @@
-"""A store in, leases on its failed frames out: a worker that gets them captions them again.
+"""A store in, leases on chosen done frames (the failed ones) out: a worker that gets them captions them again.
 
-A lease carries the bytes of the failed sidecar, and the worker replaces that very one. Nothing is taken away first: who is
+A lease carries the bytes of the old sidecar, and the worker replaces that very one. Nothing is taken away first: who is
 killed in the middle leaves the old sidecar, the new one, or (on a mount) none, and then the frame is pending.
 """
 
@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 from framecap.config import IngestConfig
 from framecap.errors import ConfigError, FramecapError, FrameGone, KeyRefused, StoreUnavailable, kinds_below
@@ -25,8 +26,17 @@ from framecap.upkeep.reading import TORN, Read, read_sidecars
 
 logger = logging.getLogger(__name__)
 
-_IN_MEMORY = 1000  # failed frames that were found and are not done yet
+_IN_MEMORY = 1000  # frames that were found and are not done yet
 _TORN_AFTER_SECONDS = 60.0  # a younger one may be in its writer's hand
+
+
+class Chosen(Protocol):
+    """Which done frames: of one camera or all (None), by what their sidecars say."""
+
+    @property
+    def camera(self) -> str | None: ...
+
+    def holds(self, read: Read) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +58,8 @@ class Choice:
         return read.data is not None and read.kind is not None and (self.kind is None or read.kind in self._kinds())
 
 
-def failed_frames(store: Store, choice: Choice, shard: str | None) -> Iterator[Read]:
-    """The failed (or torn) sidecars that are chosen, in the order of their keys. Raises StoreUnavailable."""
+def chosen_frames(store: Store, choice: Chosen, shard: str | None) -> Iterator[Read]:
+    """The sidecars that are chosen, in the order of their keys. Raises StoreUnavailable."""
     share = None if shard is None else Shard.parse(shard)
     prefix = "" if choice.camera in (None, UNSORTED) else f"{choice.camera}/"
     now = time.time()
@@ -81,7 +91,7 @@ def failed_among(store: Store, keys: Iterable[str]) -> Iterator[Read]:
 
 
 class RetryLease:
-    """A failed frame in a worker's hand."""
+    """A chosen frame in a worker's hand."""
 
     given_up = None
 
@@ -102,18 +112,18 @@ class RetryLease:
 
 
 class RetryIngest:
-    """Takes the frames that `failed` gives, in a thread of its own; exhausted when each of them was done."""
+    """Takes the frames that `chosen` gives, in a thread of its own; exhausted when each of them was done."""
 
-    def __init__(self, config: IngestConfig, store: Store, failed: Iterator[Read]) -> None:
+    def __init__(self, config: IngestConfig, store: Store, chosen: Iterator[Read]) -> None:
         self._config = config
         self._store = store
-        self._failed = failed
+        self._chosen = chosen
         self.pending = Pending(config.settle_seconds, 0.0)
         self._room = threading.Semaphore(_IN_MEMORY)
         self._found_all = threading.Event()
         self._closing = False
         self.trouble: Exception | None = None  # which ended the search
-        self._thread = threading.Thread(target=self._find, name="failed frames", daemon=True)
+        self._thread = threading.Thread(target=self._find, name="chosen frames", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -148,16 +158,16 @@ class RetryIngest:
 
     def _find(self) -> None:
         try:
-            for read in self._failed:
+            for read in self._chosen:
                 self._room.acquire()
                 if self._closing:
                     return
                 self.pending.observe(read.frame, sure=read.frame.size > 0, torn=read.data)
         except StoreUnavailable as error:
-            logger.error("the search for failed frames has ended early, run it again: %s", error)  # noqa: TRY400
+            logger.error("the search for frames has ended early, run it again: %s", error)  # noqa: TRY400
             self.trouble = error
         except Exception as error:
-            logger.exception("the search for failed frames has ended early")
+            logger.exception("the search for frames has ended early")
             self.trouble = error
         finally:
             self._found_all.set()

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from framecap.captioning.caption import Caption, Captioner, Images
+from framecap.captioning.caption import Caption, Captioner, Images, ModelName
 from framecap.errors import CaptionerUnavailable, DeviceMemoryError, ModelError, NonFiniteOutput
+from framecap.worker.decoders import Decoded
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +27,24 @@ class SteadyCaptioner:
         self._fitted = 0
         self._failures = 0  # frames in a row without a caption
         self.limit = batch_size
+
+    @property
+    def model(self) -> ModelName:
+        return self._captioner.model
+
+    def change(self, captioner: Captioner) -> None:
+        """Another one captions from now on; what was learned of the one before does not count."""
+        self._captioner = captioner
+        self._fitted = self._failures = 0
+        self.limit = self._batch_size
+
+    def takes(self, picture: Decoded) -> bool:
+        """Whether the picture has the size that this captioner takes."""
+        size, (height, width) = self._captioner.image_size, picture.pixels.shape[:2]
+        if self._captioner.squashes:
+            return bool(height == width == size)
+        longest: int = max(height, width)
+        return longest == min(size, max(picture.height, picture.width))
 
     def caption(self, pictures: Sequence[Images]) -> list[Caption | Exception]:
         """One caption or exception for each picture of shape (height, width, 3)."""

@@ -88,11 +88,16 @@ class DecoderPool:
     def pids(self) -> tuple[int, ...]:
         return tuple(decoder.pid for decoder in tuple(self._decoders))
 
+    def change(self, settings: DecoderSettings) -> None:
+        """Pictures that are decoded from now on are decoded so."""
+        self._settings = settings
+
     def decode(self, data: bytes) -> Decoded:
         """Decode one picture. Raises the DecodeError of it, or MissingError when no decoder starts on this machine."""
         decoder = self._idle.get()
         try:
-            if not decoder.alive:  # it died of no picture of ours (out of memory, an administrator)
+            # it died of no picture of ours (out of memory, an administrator), or makes pictures of another size
+            if not decoder.alive or decoder.settings is not self._settings:
                 decoder = self._replace(decoder)
             decoder.wait_until_ready()
             return decoder.decode(data)
@@ -134,7 +139,7 @@ class _Decoder:
     """One child process, the socket to it, the memory shared with it, and what it says on standard error."""
 
     def __init__(self, settings: DecoderSettings) -> None:
-        self._settings = settings
+        self.settings = settings
         self._socket, theirs = socket.socketpair()
         memory = os.memfd_create("framecap-pixels")
         self._complaints = os.fdopen(os.memfd_create("framecap-complaints"), "rb")
@@ -178,7 +183,7 @@ class _Decoder:
             ) from None
 
     def decode(self, data: bytes) -> Decoded:
-        seconds = self._settings.timeout_seconds
+        seconds = self.settings.timeout_seconds
         deadline = time.monotonic() + seconds
         try:
             self._socket.settimeout(seconds)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from framecap import frames
-from framecap.captioning.caption import Caption
+from framecap.captioning.caption import Caption, ModelName
 from framecap.frames import FrameName
 from framecap.ingest.base import Lease
 from framecap.sidecar import Sidecar
@@ -34,6 +34,7 @@ class Job:
     decode_seconds: float = 0.0
     wait_seconds: float = 0.0
     caption_seconds: float = 0.0
+    model: ModelName | None = None  # that captioned it
     outcome: Caption | Sidecar | Exception | None = None  # a Sidecar is the original that this frame is a duplicate of
 
     @property

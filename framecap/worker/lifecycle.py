@@ -1,4 +1,4 @@
-"""A worker's end: signals in, a stop flag out; the first one drains, the second one forces.
+"""A worker's signals in; a stop flag (the first SIGTERM or SIGINT drains, the second forces) and wishes (SIGHUP) out.
 
 Exit codes: a drained worker ends as its command does (0 when nothing failed); a forced one with FORCED_EXIT_CODE.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -48,3 +48,34 @@ def stop_on_signals() -> Iterator[StopFlag]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def hangups(ask: Callable[[], None], stop: StopFlag) -> Iterator[None]:
+    """Inside, SIGHUP calls `ask`. One that comes because the terminal has gone stops us, unless nohup wanted it to pass.
+
+    Only the main thread may enter.
+    """
+    before = signal.getsignal(signal.SIGHUP)
+    attached = _terminal_is_there() and before is not signal.SIG_IGN
+
+    def on_hangup(number: int, frame: FrameType | None) -> None:
+        if attached and not _terminal_is_there():
+            stop.set()
+        else:
+            ask()
+
+    signal.signal(signal.SIGHUP, on_hangup)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def _terminal_is_there() -> bool:
+    """Whether this process has a terminal (that has not been closed)."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

@@ -18,17 +18,17 @@ from framecap.worker.jobs import Job
 _MAX_MESSAGE = 500  # characters
 
 
-def record(job: Job, model: ModelName) -> Sidecar:
+def record(job: Job) -> Sidecar:
     """The sidecar of a job with an outcome."""
     match job.outcome:
-        case Caption() as caption:
-            return _captioned(job, caption, model)
+        case Caption() as caption if job.model:
+            return _captioned(job, caption, job.model)
         case Sidecar() as original:
             return _duplicate(job, original)
         case Exception() as error:
             return _failed(job, error)
-        case None:
-            raise ValueError(f"{job.key}: a job without an outcome has no sidecar")
+        case _:
+            raise ValueError(f"{job.key}: a job without an outcome, or a model that it is of, has no sidecar")
 
 
 def kind_of(error: Exception) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -38,13 +37,13 @@ from framecap.ingest.base import Ingest
 from framecap.sidecar import Sidecar
 from framecap.stores.base import Commit, Store
 from framecap.worker.batches import Batches
-from framecap.worker.captions import SteadyCaptioner
-from framecap.worker.decoders import DecoderPool, DecoderSettings
 from framecap.worker.folders import Folders
 from framecap.worker.jobs import Hand, Job, Room
+from framecap.worker.model import WorkingModel
 from framecap.worker.near_duplicates import NearDuplicates, Verdicts
 from framecap.worker.patience import Patience
 from framecap.worker.records import record
+from framecap.worker.reload import Reload
 from framecap.worker.stages import Stage
 from framecap.worker.tally import Tally, WorkSummary
 from framecap.worker.vitals import Vitals
@@ -74,32 +73,34 @@ def run_worker(
     stop: Flag,
     finish: Flag,
     on_commit: Callable[[Sidecar], None] | None = None,
+    reload: Reload | None = None,
 ) -> WorkSummary:
     """Caption frames until told otherwise; `ingest` is started before and closed after by the caller.
 
     `stop`: take no new frames, drain for up to `worker.grace_seconds`, give back the rest. `finish`: return when ingest is
-    exhausted. `on_commit` hears of each sidecar that was committed here, from one thread at a time. Raises MissingError
-    when no decoder starts on this machine.
+    exhausted. `on_commit` hears of each sidecar that was committed here, from one thread at a time. `reload` brings
+    another captioner when it is asked to. Raises MissingError when no decoder starts on this machine.
     """
-    worker = _Worker(config, store, ingest, captioner, Tally(on_commit))
+    worker = _Worker(config, store, ingest, captioner, Tally(on_commit), reload)
     return worker.run(stop, finish)
 
 
 class _Worker:
-    def __init__(self, config: WorkerConfig, store: Store, ingest: Ingest, captioner: Captioner, tally: Tally) -> None:
+    def __init__(
+        self,
+        config: WorkerConfig,
+        store: Store,
+        ingest: Ingest,
+        captioner: Captioner,
+        tally: Tally,
+        reload: Reload | None,
+    ) -> None:
         self._config = config
         self._store = store
         self._ingest = ingest
-        self._model = captioner.model
+        self._model = WorkingModel(captioner, config)
+        self._reload = reload
         self._tally = tally
-        count = config.decoders or len(os.sched_getaffinity(0))
-        self._decoders = DecoderPool(
-            DecoderSettings(
-                captioner.image_size, config.max_pixels, config.decode_timeout_seconds, squash=captioner.squashes
-            ),
-            count,
-        )
-        self._captioner = SteadyCaptioner(captioner, config.batch_size)
         self._near_duplicates = NearDuplicates(config.near_duplicates) if config.near_duplicates.enabled else None
         self._hand = Hand()
         self._room = Room(_UNDECODED_BYTES)
@@ -107,9 +108,9 @@ class _Worker:
         self._folders = Folders()
         self._batches = Batches(config.batch_wait_ms / 1000, self._hand)
         self._reading = Stage("read", _READERS, self._read, self._went_wrong)
-        self._decoding = Stage("decode", count, self._decode, self._went_wrong)
+        self._decoding = Stage("decode", self._model.decoders, self._decode, self._went_wrong)
         self._committing = Stage("commit", _COMMITTERS, self._commit, self._went_wrong)
-        self._vitals = Vitals(ingest, [self._patience.problem, self._folders.problem, self._captioner.problem])
+        self._vitals = Vitals(ingest, [self._patience.problem, self._folders.problem, self._model.problem])
         self._over = False  # what is still under way is nobody's any more
         self._fatal: BaseException | None = None
 
@@ -138,6 +139,8 @@ class _Worker:
         """Until it is time to stop. In trouble one frame at a time is tried, so that little work is done for nothing."""
         while not (stop.is_set() or self._over or self._fatal):
             self._vitals.leasing.beat()
+            if self._reload:
+                self._reload.glance(self._model.change)
             if (wait := self._patience.wait) > 0:
                 time.sleep(min(wait, _GLANCE_SECONDS))
                 continue
@@ -183,7 +186,7 @@ class _Worker:
     def _decode(self, job: Job) -> None:
         started = time.monotonic()
         try:
-            job.picture = self._decoders.decode(job.data)
+            job.picture = self._model.decode(job.data)
         finally:
             job.data = b""
             self._room.give_back(self._needed(job))
@@ -200,16 +203,18 @@ class _Worker:
         return min(job.entry.size, self._config.max_bytes)
 
     def _caption_batches(self) -> None:
-        while (batch := self._batches.take(self._captioner.limit)) is not None and not self._over:
+        while (batch := self._batches.take(self._model.limit)) is not None and not self._over:
             started = time.monotonic()
             self._vitals.captioning.beat()
-            answers = self._captioner.caption([job.picture.pixels for job in batch if job.picture])
+            answers = self._model.caption(batch)
             self._vitals.captioning.rest()
             seconds = self._spent("caption", started)
             for job, answer in zip(batch, answers, strict=True):
                 job.wait_seconds = started - job.decoded_at
                 job.caption_seconds = seconds
-                if isinstance(answer, Exception):
+                if answer is None:
+                    self._give_back(job, 0.0)
+                elif isinstance(answer, Exception):
                     self._went_wrong(job, answer)
                 else:
                     job.outcome = answer
@@ -234,10 +239,10 @@ class _Worker:
 
     def _record(self, job: Job) -> Sidecar:
         try:
-            return record(job, self._model)
+            return record(job)
         except ValueError as error:
             job.outcome = ModelError(f"the model's answer does not fit into a sidecar: {error}")
-            return record(job, self._model)
+            return record(job)
 
     def _write(self, job: Job, data: bytes) -> Commit | None:
         """None when the frame was replaced meanwhile: the sidecar would be about a picture that is gone."""
@@ -300,6 +305,11 @@ class _Worker:
             self._failed(job, error)
 
     def _failed(self, job: Job, error: Exception) -> None:
+        if job.lease.torn is not None and sidecar.has_caption(job.lease.torn):
+            logger.warning("%s: failed, so its old caption stays: %s", job.key, error)
+            self._tally.not_replaced()
+            self._finished(job, None)
+            return
         logger.warning("%s: failed: %s", job.key, error)
         job.outcome = error
         self._committing.put(job)
@@ -346,7 +356,7 @@ class _Worker:
         self._batches.end()
         for job in self._hand.jobs:
             self._give_back(job, 0.0)
-        self._decoders.close()
+        self._model.close()
         deadline = time.monotonic() + _JOIN_SECONDS
         for thread in threads:
             thread.join(max(deadline - time.monotonic(), 0.0))

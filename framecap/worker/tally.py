@@ -46,6 +46,11 @@ class Tally:
             except Exception:
                 logger.exception("%s: committed, but whoever wanted to hear of it failed", made.frame.key)
 
+    def not_replaced(self) -> None:
+        """A frame failed that has a caption, which stays."""
+        with self._lock:
+            self._counts["failed"] += 1
+
     def already_there(self) -> None:
         with self._lock:
             self._counts["already_there"] += 1

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from framecap.captioning.cider import CiderD
 from framecap.captioning.model.decoder import AttentionDecoder
 from framecap.captioning.vocabulary import END
 from framecap.config import ReinforceConfig, TrainConfig
 from tests.train.made_up import CONFIG, HERE, plain_model
-from train.cider import CiderD
 from train.dataset import DataFolder
 from train.fit import fit
 from train.material import Batch, Epoch, Material

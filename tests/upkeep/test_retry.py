@@ -20,7 +20,7 @@ from framecap.config import IngestConfig, WorkerConfig
 from framecap.errors import ConfigError, StoreUnavailable
 from framecap.sidecar import Failure, Frame, Sidecar
 from framecap.stores.base import Store
-from framecap.upkeep.retry import Choice, RetryIngest, failed_frames
+from framecap.upkeep.retry import Choice, RetryIngest, chosen_frames
 from framecap.worker.run import WorkSummary, run_worker
 from tests import command
 from tests.stores.killed import store_of
@@ -51,7 +51,7 @@ def fill_failed(root: Path, kinds: dict[str, str], data: bytes = GOOD) -> None:
 def retry(store: Store, choice: Choice | None = None, stop: threading.Event | None = None) -> WorkSummary:
     finish = threading.Event()
     finish.set()
-    ingest = RetryIngest(IngestConfig(settle_seconds=0.3), store, failed_frames(store, choice or Choice(), None))
+    ingest = RetryIngest(IngestConfig(settle_seconds=0.3), store, chosen_frames(store, choice or Choice(), None))
     ingest.start()
     try:
         return run_worker(WorkerConfig(decoders=1), store, ingest, NullCaptioner(32), stop or threading.Event(), finish)
@@ -88,12 +88,12 @@ def test_what_is_chosen(tmp_path: Path, choice: Choice, keys: set[str]) -> None:
     fill(tmp_path, {"a/done.jpg": GOOD, "a/done.jpg.json": b'{"status": "captioned"}', "a/pending.jpg": GOOD})
     fill(tmp_path, {"b/torn.jpg": GOOD, "b/torn.jpg.json": b'{"stat', "b/young.jpg": GOOD, "b/young.jpg.json": b'{"stat'})
     os.utime(tmp_path / "b/torn.jpg.json", (time.time() - 100,) * 2)
-    assert {read.frame.key for read in failed_frames(local_store(tmp_path), choice, None)} == keys
+    assert {read.frame.key for read in chosen_frames(local_store(tmp_path), choice, None)} == keys
 
 
 def test_a_share_takes_its_own(tmp_path: Path) -> None:
     fill_failed(tmp_path, {f"a/{n}.jpg": "model" for n in range(50)})
-    shares = [{read.frame.key for read in failed_frames(local_store(tmp_path), Choice(), f"{n}/3")} for n in (1, 2, 3)]
+    shares = [{read.frame.key for read in chosen_frames(local_store(tmp_path), Choice(), f"{n}/3")} for n in (1, 2, 3)]
     assert sum(map(len, shares)) == len(set.union(*shares)) == 50
     assert min(map(len, shares)) > 5
 
@@ -226,7 +226,7 @@ def test_a_store_that_goes_away_in_the_search_ends_it(tmp_path: Path) -> None:
             return store.read_sidecar(key)
 
     away: Store = Away()  # type: ignore[assignment]
-    ingest = RetryIngest(IngestConfig(), away, failed_frames(away, Choice(), None))
+    ingest = RetryIngest(IngestConfig(), away, chosen_frames(away, Choice(), None))
     ingest.start()
     finish = threading.Event()
     finish.set()

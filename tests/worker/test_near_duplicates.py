@@ -49,8 +49,8 @@ def job(seconds: float, looks: int, camera: str = "gate") -> Job:
 
 
 def captioned(one: Job) -> Sidecar:
-    one.outcome = A_CAPTION
-    return record(one, ScriptedCaptioner.model)
+    one.outcome, one.model = A_CAPTION, ScriptedCaptioner.model
+    return record(one)
 
 
 def judge(near: NearDuplicates, *jobs: Job) -> Verdicts:
@@ -74,7 +74,7 @@ def test_frames_wait_for_their_turn_and_then_for_their_original() -> None:
     assert near.decoded(first) == Verdicts(to_caption=[first, third])
     made = captioned(first)
     assert near.ended(first, made) == Verdicts(duplicates=[second])
-    duplicate = record(second, ScriptedCaptioner.model)
+    duplicate = record(second)
     assert (duplicate.status, duplicate.duplicate_of, duplicate.caption) == ("duplicate", first.key, made.caption)
     assert near.ended(second, duplicate) == Verdicts()
 
@@ -151,7 +151,7 @@ def test_every_frame_is_captioned_or_a_duplicate_of_a_committed_one(data: st.Dat
         elif pile is undecoded:
             follow(near.decoded(one))
         else:
-            made = captioned(one) if pile is to_caption else record(one, ScriptedCaptioner.model)
+            made = captioned(one) if pile is to_caption else record(one)
             if made.duplicate_of:
                 original = committed[made.duplicate_of]
                 assert original.status == "captioned"

@@ -59,7 +59,8 @@ def _add_work(commands: Commands) -> None:
         _work,
         "Caption every frame that has no sidecar, those to come included.\n"
         "Frames may come from anywhere: any .jpg .jpeg .png .webp below the directory is one. Runs until\n"
-        "SIGTERM or Ctrl-C, which finish what is in hand; a second one does not wait for it.",
+        "SIGTERM or Ctrl-C, which finish what is in hand; a second one does not wait for it. SIGHUP takes the model\n"
+        "that the settings name by then, between two batches.",
         "  framecap work --frames /mnt/bucket/frames\n  framecap work --once\n"
         "  framecap work --frames /mnt/nfs/frames --shard 2/8 --metrics-port 9464\n"
         "  framecap work --frames s3://bucket/cams --queue https://sqs.eu-west-1.amazonaws.com/123456789012/frames",
@@ -103,7 +104,7 @@ def _add_check(commands: Commands) -> None:
 def _run(options: argparse.Namespace) -> int:
     from framecap.cli.commands import run
 
-    return run(configuration(options))
+    return run(configuration(options), lambda: configuration(options))
 
 
 def _capture(options: argparse.Namespace) -> int:
@@ -115,7 +116,7 @@ def _capture(options: argparse.Namespace) -> int:
 def _work(options: argparse.Namespace) -> int:
     from framecap.cli.commands import work
 
-    return work(configuration(options), options.once)
+    return work(configuration(options), options.once, lambda: configuration(options))
 
 
 def _caption(options: argparse.Namespace) -> int:

@@ -1,9 +1,10 @@
-"""The parsers of the commands that look after a store: status, retry, reconcile, prune."""
+"""The parsers of the commands that look after a store and its model: status, retry, recaption, gate, reconcile, prune."""
 
 from __future__ import annotations
 
 import argparse
 from datetime import UTC, datetime
+from pathlib import Path
 
 from framecap.cli.parsers.shared import (
     Commands,
@@ -17,7 +18,7 @@ from framecap.cli.parsers.shared import (
 
 def add(commands: Commands) -> None:
     """Add them."""
-    for add_one in (_add_status, _add_retry, _add_reconcile, _add_prune):
+    for add_one in (_add_status, _add_retry, _add_recaption, _add_gate, _add_reconcile, _add_prune):
         add_one(commands)
 
 
@@ -56,6 +57,64 @@ def _add_retry(commands: Commands) -> None:
     parser.add_argument("--camera", metavar="NAME", help="only this camera's frames")
     parser.add_argument("--dry-run", action="store_true", help="show which frames, and do nothing")
     frames_flag(parser)
+    model_flags(parser)
+
+
+def _add_recaption(commands: Commands) -> None:
+    parser = command(
+        commands,
+        "recaption",
+        _recaption,
+        "Caption again what an older model captioned.\n"
+        "Every sidecar is read (see status). The frames whose captions that model wrote are captioned by the model\n"
+        "that the settings name, in this process, and the new sidecar takes the place of the old one. Where the new\n"
+        "model fails, the old caption stays. Workers may run meanwhile, and to kill it loses nothing: started\n"
+        "again it goes on where it stopped.",
+        "  framecap recaption --frames /mnt/bucket/frames --model 577c9871c15a --dry-run\n"
+        "  framecap recaption --frames /mnt/bucket/frames --model default --bundle bundles/v2",
+    )
+    parser.add_argument(
+        "--model",
+        metavar="NAME",
+        required=True,
+        help="name of the older model, its hash or the hash's beginning (6 digits or more), as its sidecars say",
+    )
+    parser.add_argument("--camera", metavar="NAME", help="only this camera's frames")
+    parser.add_argument("--dry-run", action="store_true", help="show which frames, and do nothing")
+    frames_flag(parser)
+    model_flags(parser)
+
+
+def _add_gate(commands: Commands) -> None:
+    parser = command(
+        commands,
+        "gate",
+        _gate,
+        "Compare a new bundle with the model in use, on a golden set.\n"
+        "A golden set is a folder of ten pictures or more, best of your own cameras. Beside a picture a.jpg may stand\n"
+        "a.jpg.txt: what people would say of it, one caption a line. With such references the captions are scored\n"
+        "(CIDEr-D, BLEU-4); without, only calibrated confidences are compared. It shows which captions change, and\n"
+        "ends with 0 when the new bundle passes, else with 1.",
+        "  framecap gate bundles/v2 --golden golden\n  framecap gate bundles/v2 --golden golden --min-gain 1 --json",
+    )
+    parser.add_argument("new", metavar="NEW_BUNDLE", help="folder of the new bundle")
+    parser.add_argument("--golden", metavar="DIR", type=Path, required=True, help="folder of the golden set")
+    parser.add_argument(
+        "--min-gain",
+        metavar="POINTS",
+        type=float,
+        default=0.0,
+        help="CIDEr-D that the new one must have more (default: 0); without references: hundredths of confidence",
+    )
+    parser.add_argument(
+        "--min-speed",
+        metavar="PART",
+        type=float,
+        default=0.5,
+        help="part of the old one's speed it must have (default: 0.5)",
+    )
+    parser.add_argument("--show", metavar="N", type=int, default=20, help="changed captions that are shown (default: 20)")
+    parser.add_argument("--json", action="store_true", help="one JSON object, all captions in it")
     model_flags(parser)
 
 
@@ -136,6 +195,20 @@ def _retry(options: argparse.Namespace) -> int:
     from framecap.cli.retry import retry
 
     return retry(configuration(options), options.camera, options.kind, options.dry_run)
+
+
+def _recaption(options: argparse.Namespace) -> int:
+    from framecap.cli.retry import recaption
+
+    return recaption(configuration(options), options.model, options.camera, options.dry_run)
+
+
+def _gate(options: argparse.Namespace) -> int:
+    from framecap.cli.gate import gate
+    from framecap.upkeep.gate import Thresholds
+
+    thresholds = Thresholds(options.min_gain, options.min_speed)
+    return gate(configuration(options), options.new, options.golden, thresholds, options.show, options.json)
 
 
 def _reconcile(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""References of a training split in; the CIDEr-D of single sentences, fast enough to be a reward, out.
+"""References of a set of photos in; the CIDEr-D of single sentences, fast enough to be a training's reward, out.
 
 The same formula as pycocoevalcap's (a test compares them), which scores only whole corpora at once. The document frequencies
 are those of the references given here.

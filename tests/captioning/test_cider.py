@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocoevalcap.cider.cider import Cider
 
-from train.cider import CiderD
+from framecap.captioning.cider import CiderD
 
 WORDS = st.lists(st.sampled_from(["a", "dog", "runs", "in", "the", "snow", "red", "<end>"]), max_size=9)
 SOME_WORDS = WORDS.filter(len)

@@ -1,0 +1,46 @@
+"""Captions and references as words in; BLEU, as pycocoevalcap counts it, out, from numbers that add up over photos."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Words = Sequence[str]
+Array = npt.NDArray[np.float64]
+
+LONGEST = 4  # words of an n-gram
+NUMBERS = 2 + 2 * LONGEST
+
+
+def counts(said: Words, references: Sequence[Words]) -> list[int]:
+    """A photo's numbers (10): words of the caption, of the closest reference, its 1- to 4-grams, how many are right."""
+    closest = min((abs(len(words) - len(said)), len(words)) for words in references)[1]
+    meant: Counter[tuple[str, ...]] = Counter()
+    for words in references:
+        meant |= _grams(words)
+    right = _grams(said) & meant
+    guessed = [max(0, len(said) - n) for n in range(LONGEST)]
+    return [
+        len(said),
+        closest,
+        *guessed,
+        *(sum(right[gram] for gram in right if len(gram) == n + 1) for n in range(LONGEST)),
+    ]
+
+
+def bleu(sums: Array) -> list[Array]:
+    """BLEU-1 to BLEU-4, 0 to 1, from sums (samples, 10) of photos' numbers; pycocoevalcap's constants included."""
+    small, tiny = 1e-9, 1e-15
+    said, meant, guessed, correct = sums[:, 0], sums[:, 1], sums[:, 2:6], sums[:, 6:10]
+    ratio = (said + tiny) / (meant + small)
+    penalty = np.where(ratio < 1, np.exp(1 - 1 / ratio), 1.0)
+    precisions = np.cumprod((correct + tiny) / (guessed + small), axis=1)
+    return [np.asarray(penalty * precisions[:, n] ** (1 / (n + 1)), np.float64) for n in range(LONGEST)]
+
+
+def _grams(words: Words) -> Counter[tuple[str, ...]]:
+    spans = ((start, start + n) for n in range(1, LONGEST + 1) for start in range(len(words) - n + 1))
+    return Counter(tuple(words[start:end]) for start, end in spans)

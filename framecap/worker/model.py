@@ -1,0 +1,73 @@
+"""The model that a worker works with, and the decoders that make its pictures: bytes in, pictures and then captions out.
+
+Both can be changed together while the worker runs, between two batches. What was decoded for the model before, and does not
+fit the new one, gets no answer: its frame has to be decoded again.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+
+from framecap import telemetry
+from framecap.captioning.caption import Caption, Captioner
+from framecap.config import WorkerConfig
+from framecap.worker.captions import SteadyCaptioner
+from framecap.worker.decoders import Decoded, DecoderPool, DecoderSettings
+from framecap.worker.jobs import Job
+
+
+class WorkingModel:
+    """`decode` may be called from as many threads as there are decoders, `caption` from one, `change` from any."""
+
+    def __init__(self, captioner: Captioner, config: WorkerConfig) -> None:
+        self._config = config
+        self.decoders = config.decoders or len(os.sched_getaffinity(0))
+        self._pool = DecoderPool(self._settings(captioner), self.decoders)
+        self._captioner = SteadyCaptioner(captioner, config.batch_size)
+        self._between_batches = threading.Lock()
+        _show(captioner)
+
+    def decode(self, data: bytes) -> Decoded:
+        """See `DecoderPool.decode`."""
+        return self._pool.decode(data)
+
+    @property
+    def limit(self) -> int:
+        """Frames that go into a batch at present."""
+        return self._captioner.limit
+
+    def caption(self, batch: Sequence[Job]) -> list[Caption | Exception | None]:
+        """An answer for each job, and on it the model that gave it; None where the picture was decoded for another one."""
+        answers: list[Caption | Exception | None] = [None] * len(batch)
+        with self._between_batches:
+            places = [n for n, job in enumerate(batch) if job.picture and self._captioner.takes(job.picture)]
+            found = self._captioner.caption([job.picture.pixels for n in places if (job := batch[n]).picture])
+            for place, answer in zip(places, found, strict=True):
+                answers[place] = answer
+                batch[place].model = self._captioner.model
+        return answers
+
+    def change(self, captioner: Captioner) -> None:
+        """From the next batch on, this one captions."""
+        with self._between_batches:
+            self._captioner.change(captioner)
+            self._pool.change(self._settings(captioner))
+        _show(captioner)
+
+    def problem(self) -> str | None:
+        """See `SteadyCaptioner.problem`."""
+        return self._captioner.problem()
+
+    def close(self) -> None:
+        self._pool.close()
+
+    def _settings(self, captioner: Captioner) -> DecoderSettings:
+        seconds = self._config.decode_timeout_seconds
+        return DecoderSettings(captioner.image_size, self._config.max_pixels, seconds, squash=captioner.squashes)
+
+
+def _show(captioner: Captioner) -> None:
+    model = captioner.model
+    telemetry.model.info({"name": model.name, "bundle": model.bundle_hash, "runtime": model.runtime})
