@@ -34,6 +34,8 @@ class Model:
     def __init__(self, config: Config, pictures: Sequence[Path]) -> None:
         if config.captioning.runtime == "null":
             raise ConfigError("captioning.runtime: null has no model to measure: name another")
+        if config.captioning.kind != "bundle":
+            raise ConfigError(f"captioning.kind: bench measures bundles, not {config.captioning.kind}: set it to bundle")
         self.config = config
         self.bundle: Bundle = open_bundle(config.captioning.bundle)
         self.runtime = load_runtime(self.bundle, config.captioning)

@@ -13,6 +13,7 @@ from framecap.bench import machine
 from framecap.bench.captioner import Model
 from framecap.bench.children import Bench
 from framecap.bench.figures import Section
+from framecap.bench.fullness import Fullness
 from framecap.bench.growth import Growth
 from framecap.bench.latency import Latency
 from framecap.bench.limits import Limits
@@ -29,6 +30,7 @@ _ORDER: dict[type[Part], set[str]] = {  # and which of the parts a user can name
     Throughput: {"captioner", "pipeline", "naive"},
     Latency: {"latency"},
     Growth: {"growth"},
+    Fullness: {"growth"},
     NearDuplicates: {"near-duplicates"},
     Start: {"start"},
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from framecap.bench import growth
+from framecap.bench import fullness, growth
 from framecap.bench.figures import Figure, Section
 from framecap.bench.parts import Size
 from framecap.bench.run import measure
@@ -52,14 +52,16 @@ def test_the_figures_fit_each_other(tiny_bundle: Path, tmp_path: Path, monkeypat
 
 @pytest.mark.timeout(300)
 def test_growth_and_start(tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(growth, "_STORES", (0, 300))
-    monkeypatch.setattr(growth, "_WATCHED_SECONDS", 1.0)
+    monkeypatch.setattr(fullness, "_FRAMES", (0, 300))
+    monkeypatch.setattr(fullness, "_WATCHED_SECONDS", 1.0)
     monkeypatch.setattr(growth, "_CAMERAS", (1, 2))
     monkeypatch.setattr(growth, "_BEAMS", (2, 1))
     config = Config.model_validate({"captioning": {"bundle": str(tiny_bundle), "threads": 1, "runtime": "onnx"}})
     _, sections = measure(config, Size(frames=4, runs=1, full=True, parts=("growth", "start")), None, tmp_path)
     found = figures_of(sections)
-    assert list(found)[:4] == ["cameras.1", "cameras.2", "beam.1", "beam.2"]
+    assert list(found)[:4] == ["cameras.1", "cameras.1.memory", "cameras.2", "cameras.2.memory"]
+    assert found["beam.1"].ratio is not None
+    assert found["bucket.300.first"].median > 0
     assert found["store.300.first"].ratio is not None
     assert found["store.300.memory"].median > 10
     assert found["store.0.first"].median > 0
@@ -79,6 +81,7 @@ def test_the_command_prints_json_and_says_what_is_wrong(tiny_bundle: Path, tmp_p
         ("--only", "speed"): "--only: there is no part 'speed': take some of machine, captioner,",
         ("--runs", "0"): "--frames and --runs: at least 1 is expected",
         ("nowhere",): "nowhere: no pictures or video here",
+        ("--set", "captioning.kind=transformers"): "captioning.kind: bench measures bundles, not transformers",
         ("--runtime", "null"): "captioning.runtime: null has no model to measure",
     }.items():
         wrong = run(*small, *arguments, cwd=tmp_path)
