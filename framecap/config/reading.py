@@ -18,7 +18,7 @@ ENVIRONMENT_PREFIX = "FRAMECAP__"
 MAX_CONFIG_BYTES = 1 << 20
 
 MAX_SHOWN = 200  # characters of a wrong value
-_NEVER_SHOWN = {"api_key_variable"}  # somebody may have written the key itself there
+_NEVER_SHOWN = {"token", "api_key_variable"}  # somebody may have written the key itself there
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ class ViewerConfig(Section):
     @classmethod
     def _not_to_be_guessed(cls, token: SecretStr | None) -> SecretStr | None:
         if token is not None and not (len(token.get_secret_value()) >= MIN_TOKEN and token.get_secret_value().isprintable()):
-            raise ValueError(
-                f"{MIN_TOKEN} or more printable characters are expected: `openssl rand -hex 16` makes a good one"
+            raise ValueError(  # whose first word is masked: it stands behind the setting's name
+                f"this is not enough: {MIN_TOKEN} or more printable characters are needed; `openssl rand -hex 16` makes some"
             )
         return token

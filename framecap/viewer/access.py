@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import logging
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,6 +17,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+logger = logging.getLogger(__name__)
 
 COOKIE = "framecap"
 OWN_HEADER = "x-framecap"  # no page of another origin can send it without asking first, and is refused then
@@ -84,31 +87,31 @@ class Access:
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
             return
-        request = Request(scope, receive)
+        try:
+            answer = await self._answer(Request(scope, receive))
+            await (answer or self._app)(scope, receive, _with_headers(send))
+        except ClientDisconnect:
+            pass
+        except Exception:  # which the application has answered with 500
+            logger.exception("this should not have happened: %s", ascii(scope["path"]))
 
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers.setdefault(name, value)
-                headers.setdefault("cache-control", "no-store")
-            await send(message)
+    async def _answer(self, request: Request) -> Response | None:
+        """What is answered here; None: the request goes on to the application."""
+        path = request.scope["path"]
+        refusal = self._refusal(request, path)
+        if refusal is None and path == "/login" and self._token is not None:
+            return await self._login(request)
+        return refusal
 
-        answer = self._refusal(request)
-        if answer is None and request.url.path == "/login" and self._token is not None:
-            answer = await self._login(request)
-        await (answer or self._app)(scope, receive, send_with_headers)
-
-    def _refusal(self, request: Request) -> Response | None:
-        """Why a request goes no further, as the answer to it."""
+    def _refusal(self, request: Request, path: str) -> Response | None:
         headers = request.headers
         if self._token is None and not self._names_this_machine(headers.get("host", "")):
             return problem(421, "this page is answered under this machine's own name only: http://127.0.0.1 or localhost")
-        if request.method not in ("GET", "HEAD") and not _is_our_own_page(headers, request.url.path):
+        if request.method not in ("GET", "HEAD") and not _is_our_own_page(headers, path):
             return problem(403, "only the page itself may ask for this")
-        if len(request.url.path) + len(request.url.query) > _MAX_PATH:
+        if len(path) + len(request.scope["query_string"]) > _MAX_PATH:
             return problem(414, "the address is too long")
-        if self._token is None or request.url.path in _OPEN_PATHS or self._is_known(headers):
+        if self._token is None or path in _OPEN_PATHS or self._is_known(headers):
             return None
         if request.method == "GET" and "text/html" in headers.get("accept", ""):
             return RedirectResponse("/login", 303)
@@ -144,9 +147,21 @@ class Access:
             return HTMLResponse(page, 401)
         assert self._cookie is not None
         answer = RedirectResponse("/", 303)
-        is_secure = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))
+        is_secure = "https" in (request.scope["scheme"], request.headers.get("x-forwarded-proto"))
         answer.set_cookie(COOKIE, self._cookie, _COOKIE_SECONDS, secure=is_secure, httponly=True, samesite="strict")
         return answer
+
+
+def _with_headers(send: Send) -> Send:
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in _HEADERS.items():
+                headers.setdefault(name, value)
+            headers.setdefault("cache-control", "no-store")
+        await send(message)
+
+    return send_with_headers
 
 
 def problem(status: int, text: str) -> JSONResponse:

@@ -87,7 +87,7 @@ def make_application(parts: Parts) -> Starlette:
             Mount("/static", StaticFiles(directory=STATIC), name="static"),
             *_Endpoints(parts).routes(),
         ],
-        exception_handlers={HTTPException: _http_problem, FramecapError: _framecap_problem},
+        exception_handlers={HTTPException: _http_problem, FramecapError: _framecap_problem, Exception: _any_problem},
     )
 
 
@@ -307,3 +307,7 @@ async def _framecap_problem(_: Request, error: Exception) -> Response:
         case StoreUnavailable() | IndexUnavailable():
             return problem(503, mask(str(error)))
     return problem(500, mask(str(error)))
+
+
+async def _any_problem(_: Request, __: Exception) -> Response:
+    return problem(500, "this should not have happened: the log of framecap view says more")

@@ -77,6 +77,7 @@ def _started(body: Callable[[threading.Event], None], stop: threading.Event) -> 
 
 
 def _server(application: Access) -> uvicorn.Server:
+    logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # what goes wrong is said by Access, without credentials
     return uvicorn.Server(
         uvicorn.Config(
             application,

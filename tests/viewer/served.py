@@ -104,7 +104,7 @@ def until(ready: Callable[[], Any], seconds: float = 20) -> Any:
 
 
 def key_of(camera: str, second: float) -> str:
-    return make_key(FrameName(camera, START + timedelta(seconds=second), round(second)))
+    return make_key(FrameName(camera, START + timedelta(seconds=second), abs(round(second))))
 
 
 def jpeg(shade: int = 120, width: int = 64, height: int = 48) -> bytes:

@@ -201,8 +201,7 @@ def test_an_address_that_leads_nowhere(browser: Browser, page: Page) -> None:
     assert all("404" in line for line in browser.complaints())
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (360, True)], ids=["desk, light", "phone, dark"])
 def test_nobody_is_kept_out(browser: Browser, page: Page, busy: Path, width: int, dark: bool) -> None:
     wait_for_the_index(page)
     frame = f"/frame?key={key_of('door', 0)}"

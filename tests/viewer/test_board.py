@@ -1,0 +1,104 @@
+"""The board: the newest of each camera, the last ones, and news that wait for nobody without end."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from framecap.viewer import board
+from framecap.viewer.board import LAST, MAX_LISTENERS, MAX_WAITING, Board
+from framecap.viewer.shown import Shown
+
+
+def shown(camera: str, second: float, caption: str = "A dog.") -> Shown:
+    return Shown(
+        key=f"{camera}/{second}.jpg",
+        camera=camera,
+        captured_at=second,
+        committed_at=second,
+        position=None,
+        status="captioned",
+        caption=caption,
+        confidence=0.5,
+        uncertain=False,
+        kind=None,
+        reason=None,
+        mark="",
+    )
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9))))
+def test_whatever_the_order_the_newest_of_each_camera_is_shown(came: list[tuple[str, int]]) -> None:
+    there = Board()
+    for camera, second in came:
+        there.add(shown(camera, second))
+    newest = {camera: max(second for name, second in came if name == camera) for camera, _ in came}
+    page, total = there.cameras("", 100, "")
+    assert {one.camera: one.captured_at for one in page} == newest
+    assert total == len(newest)
+    assert [one.camera for one in page] == sorted(newest) == there.names()
+    assert len({one.key for one in there.last()}) == len(there.last())
+
+
+def test_a_frame_that_is_done_again_is_shown_anew() -> None:
+    there = Board()
+    there.add(shown("door", 1, "A dog."))
+    there.add(replace(shown("door", 1), caption="A cat."))
+    assert [one.caption for one in there.cameras("", 9, "")[0]] == ["A cat."]
+    assert [one.caption for one in there.last()] == ["A cat."]
+
+
+def test_the_camera_that_is_silent_for_longest_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(board, "MAX_CAMERAS", 3)
+    there = Board()
+    for second, camera in enumerate("abcda"):
+        there.add(shown(camera, second))
+    assert there.names() == ["a", "c", "d"]
+
+
+def test_only_so_many_of_the_last_are_kept() -> None:
+    there = Board()
+    for second in range(2 * LAST):
+        there.add(shown("door", second))
+    assert [one.captured_at for one in there.last()] == list(reversed(range(LAST, 2 * LAST)))
+
+
+def test_a_listener_hears_the_newest_of_each_camera_and_the_last_ones_of_all() -> None:
+    async def listen() -> None:
+        there = Board()
+        with there.listening() as listener:
+            assert listener is not None
+            for second in range(3 * LAST):
+                there.add(shown("door", second))
+            there.add(shown("yard", 5))
+            news = listener.take()
+            assert len(news.frames) == LAST
+            assert not news.missed
+            assert listener.take().frames == []
+            for number in range(MAX_WAITING + 1):
+                there.add(shown(f"camera-{number}", number))
+            news = listener.take()
+            assert news.missed
+            assert len(news.frames) <= MAX_WAITING + LAST
+        there.add(shown("door", 0))
+        assert listener.take().frames == []
+
+    asyncio.run(listen())
+
+
+def test_there_are_not_more_listeners_than_allowed() -> None:
+    async def listen() -> None:
+        there = Board()
+        open_pages = [there.listening() for _ in range(MAX_LISTENERS)]
+        assert all(page.__enter__() for page in open_pages)
+        with there.listening() as one_too_many:
+            assert one_too_many is None
+        open_pages.pop().__exit__(None, None, None)
+        with there.listening() as next_one:
+            assert next_one is not None
+
+    asyncio.run(listen())
