@@ -89,11 +89,11 @@ def _decode(data: bytes, header: Header, preprocessing: Preprocessing) -> Pixels
 
 
 def _reduction(header: Header, preprocessing: Preprocessing) -> int:
-    """How to decode: a JPEG's own fractions cost less, but only those that leave the resize enough to average over."""
+    """How to decode: a JPEG's own fractions average as the resize would, for half its cost, down to the model's size."""
     if header.format == "jpeg":
         width, height = preprocessing.sides(header.width, header.height)
         for divisor, flag in _REDUCED.items():
-            if header.width // divisor >= 2 * width and header.height // divisor >= 2 * height:
+            if header.width // divisor >= width and header.height // divisor >= height:
                 return int(flag)
     return int(cv2.IMREAD_COLOR)
 
