@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -52,8 +53,8 @@ def make_data_set(folder: Path, photos: int = 48) -> tuple[Path, Path]:
     return karpathy, images
 
 
-def make_bundle(out: Path) -> Path:
-    """A bundle with random weights that takes pictures of SIZE pixels."""
+def make_bundle(out: Path, mean: Sequence[float] = (127.0,) * 3, std: Sequence[float] = (128.0,) * 3) -> Path:
+    """A bundle with random weights that takes pictures of SIZE pixels; `mean` and `std` of their values."""
     import torch
 
     from framecap.captioning.model.decoder import AttentionDecoder, DecoderShape
@@ -65,6 +66,7 @@ def make_bundle(out: Path) -> Path:
     words = ("a", "the", "ball", "box", "is", "there", *COLOURS)
     vocabulary = Vocabulary((PAD, *words, UNKNOWN, START, END))
     encoder = Encoder("efficientnet_lite0", SIZE, grid=3).eval()
+    encoder.normalise(mean, std)
     shape = DecoderShape(words=len(vocabulary), features=encoder.width, memory=16, embedding=8, hidden=24, attention=16)
     decoder = AttentionDecoder(shape).eval()
     with torch.no_grad():

@@ -10,7 +10,7 @@ from pathlib import Path
 from framecap.config import load_config
 from framecap.errors import FramecapError, MissingError
 from framecap.telemetry import set_up_logging
-from train.commands import calibrate, default_model, evaluate, explain, export, fit, prepare, reinforce, take_over
+from train.commands import calibrate, default_model, evaluate, explain, export, fit, prepare, quantize, reinforce, take_over
 
 FORMATTER = argparse.RawDescriptionHelpFormatter
 
@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         ("reinforce", reinforce.run, reinforce.arguments, "train it further, by reward", reinforce.EXAMPLE),
         ("export", export.run, export.arguments, "trained weights → a bundle", export.EXAMPLE),
         ("calibrate", calibrate.run, calibrate.arguments, "say what a bundle's confidence is worth", calibrate.EXAMPLE),
+        ("quantize", quantize.run, quantize.arguments, "a bundle → the same in int8, for CPUs", quantize.EXAMPLE),
         ("evaluate", evaluate.run, evaluate.arguments, "score a bundle on a split", evaluate.EXAMPLE),
         ("explain", explain.run, explain.arguments, "what the decoder looked at, as a picture", explain.EXAMPLE),
         ("import", take_over.run, take_over.arguments, "an old pickled checkpoint → a bundle", take_over.EXAMPLE),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -48,43 +49,47 @@ def export(
 
     `about` has the card's `training`, `scores` and `licences`. Raises ConfigError when `out` is a folder of other things.
     """
+    need_name(name)
+    with placed(out) as unfinished:
+        (unfinished / VOCABULARY).write_text(vocabulary.to_json(), encoding="utf-8")
+        write_graphs(encoder, decoder, vocabulary.never_said, unfinished)
+        card = _card(name, encoder, decoder, about, {part: file_hash(unfinished / part) for part in PARTS})
+        write_card(unfinished, card)
+    return open_bundle(str(out))
+
+
+def need_name(name: str) -> None:
+    """Raises ConfigError for a name that no sidecar may carry."""
     if not re.fullmatch(NAME, name):
         raise ConfigError(
             f"name {name!r}: a bundle's name has at most 64 letters (a to z), digits, dots, hyphens and underscores, a "
             "letter or digit first: give it another one with --name"
         )
+
+
+@contextmanager
+def placed(out: Path) -> Iterator[Path]:
+    """A folder to write a bundle into, which is checked and then put in place of what `out` was.
+
+    Raises ConfigError when `out` is a folder of other things, StoreUnavailable when it cannot be written.
+    """
     out = out.absolute()
     make_folder(out.parent)
     if out.exists() and (not out.is_dir() or {file.name for file in out.iterdir()} - FILES):
         raise ConfigError(f"{out}: holds other things than a bundle: name another folder")
     try:
-        _replace(out, name, encoder, decoder, vocabulary, about)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        unfinished.chmod(0o755)
+        try:
+            yield unfinished
+            open_bundle(str(unfinished))
+            if out.exists():
+                shutil.rmtree(out)
+            unfinished.rename(out)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         raise StoreUnavailable(f"{out}: cannot be written ({error}): make room or name another folder") from None
-    return open_bundle(str(out))
-
-
-def _replace(
-    out: Path,
-    name: str,
-    encoder: Encoder,
-    decoder: AttentionDecoder,
-    vocabulary: Vocabulary,
-    about: Mapping[str, Mapping[str, Any]],
-) -> None:
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    unfinished.chmod(0o755)
-    try:
-        (unfinished / VOCABULARY).write_text(vocabulary.to_json(), encoding="utf-8")
-        write_graphs(encoder, decoder, vocabulary.never_said, unfinished)
-        card = _card(name, encoder, decoder, about, {part: file_hash(unfinished / part) for part in PARTS})
-        write_card(unfinished, card)
-        open_bundle(str(unfinished))
-        if out.exists():
-            shutil.rmtree(out)
-        unfinished.rename(out)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def write_card(folder: Path, card: BundleCard) -> None:
