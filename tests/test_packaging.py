@@ -143,7 +143,7 @@ def test_what_the_wheel_holds(wheel: Path) -> None:
     assert {name.split("/")[0] for name in names} == {"framecap", "train", metadata_file.split("/")[0]}
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata.get_all("License-File") == ["LICENSE", "NOTICE"]
-    extras = {"gpu", "openai", "transformers", "train", "viewer", "events", "dev"}
+    extras = {"export", "gpu", "openai", "transformers", "train", "viewer", "events", "dev"}
     assert extras == set(metadata.get_all("Provides-Extra") or [])
     base = [line for line in metadata.get_all("Requires-Dist") or [] if "extra ==" not in line]
     assert not [line for line in base if line.startswith(("torch", "timm"))]

@@ -64,6 +64,7 @@ class Summary:
     frames: str
     sidecars: str | None  # one of them
     spooled: int | None = None  # frames that wait on local disk for the store
+    subtitles: tuple[str, ...] | None = None  # files, one of each recording
 
 
 class Console:
@@ -176,6 +177,8 @@ def summary_for_people(summary: Summary) -> str:
     speed = f"; {summary.frames_per_second:.1f} frames/s" if summary.frames_per_second is not None else ""
     place = f"in {summary.frames}" + (f", their sidecars such as {summary.sidecars}" if summary.sidecars else "")
     lines = [f"frames: {frames}{speed}", f"they are {place}"]
+    if summary.subtitles:
+        lines.append(f"subtitles: {', '.join(summary.subtitles)}")
     return mask("\n".join(printable(line) for line in lines))
 
 

@@ -79,7 +79,7 @@ def capture(config: Config, stop: Flag, on_frame: Callable[[str], None] | None =
     from framecap.capture.daemon import run_capture
     from framecap.stores import open_store
 
-    done = run_capture(config.capture, open_store(config.store, lenient=True), _Waitable(stop), on_frame)
+    done = run_capture(config.capture, open_store(config.store, lenient=True), Waitable(stop), on_frame)
     problems = tuple(problem.exit_code for problem in done.problems)
     if any(camera.lost for camera in done.cameras) or (done.spooled and not stop.is_set()):
         problems += (FramecapError.exit_code,)
@@ -87,8 +87,8 @@ def capture(config: Config, stop: Flag, on_frame: Callable[[str], None] | None =
     return Captured(done.captured, done.already_there, done.dropped, done.spooled, unfinished, problems)
 
 
-class _Waitable:
-    """A flag with the `wait` that capture asks for."""
+class Waitable:
+    """A flag with the `wait` that capture and followers ask for."""
 
     def __init__(self, flag: Flag) -> None:
         self._flag = flag
@@ -204,6 +204,11 @@ def _first_answer(captioner: Captioner) -> Caption | Exception:
 def sidecar_place(config: StoreConfig, frame_key: str) -> str:
     """Where a user finds the sidecar of a frame."""
     return os.path.join(config.sidecars or config.frames, sidecar_key(frame_key))  # noqa: PTH118 - s3:// must keep both slashes
+
+
+def frame_place(config: StoreConfig, frame_key: str) -> str:
+    """Where a user finds a frame."""
+    return os.path.join(config.frames, frame_key)  # noqa: PTH118 - s3:// must keep both slashes
 
 
 def summary(config: Config, captured: Captured | None, worked: Worked | None, example: str | None) -> Summary:

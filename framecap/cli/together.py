@@ -13,6 +13,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from types import FrameType
@@ -21,6 +22,7 @@ from framecap.captioning.caption import Captioner
 from framecap.cli import parts
 from framecap.cli.console import Console, Said
 from framecap.cli.parts import Captured, Worked
+from framecap.cli.subtitles import leave_subtitles
 from framecap.config import CaptioningConfig, Config
 from framecap.errors import FramecapError
 from framecap.telemetry import forward_logging
@@ -79,7 +81,8 @@ class _Together:
                     self._other_model = StopFlag()
                     self._change_model()
                 self._steer(flag.is_set())
-        self._console.summary(parts.summary(self._config, self._captured, self._worked, self._example))
+        summary = parts.summary(self._config, self._captured, self._worked, self._example)
+        self._console.summary(replace(summary, subtitles=leave_subtitles(self._config) or None))
         return self._exit_code or parts.exit_code(self._captured, self._worked)
 
     @contextmanager

@@ -17,7 +17,7 @@ def whole_number_as_text(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def _iso_time(value: object) -> object:
+def as_iso_time(value: object) -> object:
     """A time as ISO 8601 text (YAML reads an unquoted one as a time of its own); without a zone it is UTC."""
     if isinstance(value, str):
         try:
@@ -40,7 +40,7 @@ def _without_zero(value: str) -> str:
 
 
 Text = Annotated[str, BeforeValidator(whole_number_as_text), Field(min_length=1), AfterValidator(_without_zero)]
-IsoTime = Annotated[str, BeforeValidator(_iso_time)]
+IsoTime = Annotated[str, BeforeValidator(as_iso_time)]
 
 
 class Section(BaseModel):

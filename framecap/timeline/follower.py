@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -27,6 +26,14 @@ logger = logging.getLogger(__name__)
 
 _TIDY_EVERY = 10_000  # sidecars
 _TOGETHER = 10_000  # sidecars that are in memory at most
+
+
+class Stop(Protocol):
+    """Something that is set once, such as a threading.Event."""
+
+    def is_set(self) -> bool: ...
+
+    def wait(self, timeout: float | None = None) -> bool: ...
 
 
 class Memory(Protocol):
@@ -138,7 +145,7 @@ class Follower:
         self._memory.add(found.key, found.etag, found.modified)
         self._newest = max(self._newest, min(found.modified, time.time()))  # a clock of the future must not hide the present
 
-    def run(self, stop: threading.Event) -> Iterator[Found]:
+    def run(self, stop: Stop) -> Iterator[Found]:
         """Look again and again until `stop` is set; who asks for the next has dealt with the last. Waits for a store that is
         away."""
         away = False

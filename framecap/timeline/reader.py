@@ -13,7 +13,7 @@ from framecap.sidecar import Sidecar
 from framecap.stores import open_store
 from framecap.stores.base import Store
 from framecap.stores.s3_client import is_s3
-from framecap.timeline.follower import Follower, Given, remembered_seconds
+from framecap.timeline.follower import Follower, Given, Stop, remembered_seconds
 from framecap.timeline.reading import Found, Place, Reader
 
 logger = logging.getLogger(__name__)
@@ -24,10 +24,10 @@ _TIDY_EVERY = 10_000  # sidecars
 def read_sidecars(path: str | Path, follow: bool = False, stop: threading.Event | None = None) -> Iterator[Sidecar]:
     """The sidecars below a directory (local or mounted) or s3://bucket/prefix, in the order of `captured_at`, then key.
 
-    Of own keys, a folder's names and one sidecar per camera are in memory; of foreign keys, whose names do not sort by time,
-    every time and key is. With `follow` it then goes on, until `stop` is set, with the sidecars that are committed later: as
-    they are found, every two seconds, the ones found together in time order. Each key comes once (one whose sidecar is
-    replaced comes again). A torn sidecar is passed over with a warning, and with `follow` comes when it is whole.
+    Of own keys, a folder's names and a few sidecars per camera are in memory; foreign keys, whose names do not sort by time,
+    are sorted in a temporary file. With `follow` it then goes on, until `stop` is set, with the sidecars that are committed
+    later: as they are found, every two seconds, the ones found together in time order. Each key comes once (one whose
+    sidecar is replaced comes again). A torn sidecar is passed over with a warning, and with `follow` comes when it is whole.
     A bucket is reached as AWS's own settings say (AWS_ENDPOINT_URL_S3 names another server). Raises ConfigError when there
     is no such directory or bucket, StoreUnavailable when it goes away (with `follow` it waits instead).
     """
@@ -38,7 +38,7 @@ def read_sidecars(path: str | Path, follow: bool = False, stop: threading.Event 
     return (each.sidecar for each in found)
 
 
-def read_and_follow(store: Store, stop: threading.Event, config: IngestConfig | None = None) -> Iterator[Found]:
+def read_and_follow(store: Store, stop: Stop, config: IngestConfig | None = None) -> Iterator[Found]:
     """Everything there is, in time order, then what is committed later, until `stop` is set. Waits for a store that is
     away."""
     config = config or IngestConfig()
@@ -48,7 +48,7 @@ def read_and_follow(store: Store, stop: threading.Event, config: IngestConfig | 
     yield from follower.run(stop)
 
 
-def _first(reader: Reader, given: Given, config: IngestConfig, stop: threading.Event) -> Iterator[Found]:
+def _first(reader: Reader, given: Given, config: IngestConfig, stop: Stop) -> Iterator[Found]:
     """What is there at the start. What is committed behind the reading meanwhile is younger than `newest_listed`, to which
     the position is set in the end."""
     remembered = remembered_seconds(config)

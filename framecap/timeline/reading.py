@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import itertools
 import logging
 import math
+import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from operator import attrgetter, itemgetter
+from functools import partial
+from operator import attrgetter
+from typing import Self
 
 from framecap.errors import KeyRefused, SidecarError
-from framecap.frames import SIDECAR_SUFFIX, parse_key
+from framecap.frames import SIDECAR_SUFFIX, UNSORTED, hour_prefix, parse_key, sidecar_key
 from framecap.sidecar import Sidecar, decode
 from framecap.stores.base import Entry, Store
 
 logger = logging.getLogger(__name__)
+
+_READERS = 8  # threads
+_AHEAD = 16  # sidecars of one camera that are being read
 
 Place = tuple[datetime, str]  # in time order: captured_at, then the frame's key
 
@@ -52,6 +62,21 @@ def commit_id(sidecar: Sidecar) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which sidecars: of one camera or all (None), captured from `since` on and before `until` (None: no limit)."""
+
+    camera: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def holds(self, at: datetime) -> bool:
+        return (self.since is None or at >= self.since) and (self.until is None or at < self.until)
+
+
+EVERYTHING = Choice()
+
+
 class Reader:
     """Reads the sidecars that are listed; says once of each that is torn."""
 
@@ -60,31 +85,57 @@ class Reader:
         self._torn: dict[str, str] = {}
         self.newest_listed = -math.inf  # of the sidecars there when `all` began; never after now
 
-    def all(self) -> Iterator[Found]:
-        """Everything there is, in time order: one stream per camera of own keys, one of foreign keys, merged."""
+    def all(self, choice: Choice = EVERYTHING) -> Iterator[Found]:
+        """Everything that is chosen, in time order: one stream per camera of own keys, one of foreign keys, merged.
+
+        Of own keys, a folder's names and a few sidecars per camera are in memory; foreign keys, whose names do not sort by
+        time, are sorted on disk (a temporary file of some 150 bytes each).
+        """
+        with _readers(self._store) as pool, InTimeOrder() as foreign:
+            cameras: dict[str, None] = {}
+            for found in self._read(self._foreign(choice, cameras), pool):
+                foreign.add(found)
+            streams = [self._chosen(self._own(camera, choice), choice, pool) for camera in cameras]
+            yield from heapq.merge(*streams, self._chosen(foreign.entries(), choice, pool), key=attrgetter("place"))
+
+    def read(self, entries: Iterable[Entry]) -> Iterator[Found]:
+        """The listed sidecars that are whole, in the order given; where reads wait for a network, several at a time."""
+        with _readers(self._store) as pool:
+            yield from self._read(entries, pool)
+
+    def _foreign(self, choice: Choice, cameras: dict[str, None]) -> Iterator[Entry]:
+        """The sidecars of foreign keys; the cameras that have own ones are noted."""
         now = time.time()
-        cameras: dict[str, None] = {}
-        foreign: list[tuple[Place, Entry]] = []
-        for entry in sidecars(self._store.list()):
+        for entry in sidecars(self._listed(choice.camera)):
             self.newest_listed = max(self.newest_listed, min(entry.modified, now))
             if parse_key(frame_of(entry)) is not None:
                 cameras[entry.key.partition("/")[0]] = None
             else:
-                foreign.extend((found.place, entry) for found in self.read([entry]))
-        foreign.sort(key=itemgetter(0))
-        streams = [self._own(camera) for camera in cameras]
-        yield from heapq.merge(*streams, self.read(entry for _, entry in foreign), key=attrgetter("place"))
+                yield entry
 
-    def _own(self, camera: str) -> Iterator[Found]:
-        entries = sidecars(self._store.list(prefix=f"{camera}/"))
-        return self.read(entry for entry in entries if parse_key(frame_of(entry)) is not None)
+    def _listed(self, camera: str | None) -> Iterator[Entry]:
+        if camera is None:
+            return self._store.list()
+        below = self._store.list(prefix=f"{camera}/")
+        if camera != UNSORTED:
+            return below
+        return itertools.chain((item for item in self._store.top() if isinstance(item, Entry)), below)
 
-    def read(self, entries: Iterable[Entry]) -> Iterator[Found]:
-        """The listed sidecars that are whole, in the order given."""
-        for entry in entries:
+    def _own(self, camera: str, choice: Choice) -> Iterator[Entry]:
+        after = "" if choice.since is None else hour_prefix(camera, choice.since)
+        for entry in sidecars(self._store.list(prefix=f"{camera}/", after=after)):
+            name = parse_key(frame_of(entry))
+            if name is not None and choice.holds(name.captured_at):
+                yield entry
+
+    def _chosen(self, entries: Iterable[Entry], choice: Choice, pool: Executor | None) -> Iterator[Found]:
+        return (found for found in self._read(entries, pool) if choice.holds(found.sidecar.frame.captured_at))
+
+    def _read(self, entries: Iterable[Entry], pool: Executor | None) -> Iterator[Found]:
+        for entry, read in _fetched(entries, self._bytes, pool):
             key = frame_of(entry)
             try:
-                data = self._store.read_sidecar(key)
+                data = read()
                 if data is None:
                     continue
                 sidecar = decode(data, where=ascii(entry.key))
@@ -95,6 +146,59 @@ class Reader:
                 continue
             self._torn.pop(key, None)
             yield Found(sidecar, entry.etag, entry.modified)
+
+    def _bytes(self, entry: Entry) -> bytes | None:
+        return self._store.read_sidecar(frame_of(entry))
+
+
+class InTimeOrder:
+    """Takes what was found, and gives its entries back in time order; what is in between is on disk."""
+
+    def __enter__(self) -> Self:
+        self._rows = sqlite3.connect("", check_same_thread=False)  # a temporary file that nobody else sees
+        self._rows.execute("CREATE TABLE found (at TEXT, key TEXT, size INTEGER, modified REAL, etag TEXT)")
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._rows.close()
+
+    def add(self, found: Found) -> None:
+        at, key = found.place
+        row = (at.isoformat(timespec="microseconds"), sidecar_key(key), found.modified, found.etag)
+        self._rows.execute("INSERT INTO found VALUES (?, ?, 1, ?, ?)", row)
+
+    def entries(self) -> Iterator[Entry]:
+        for key, size, modified, etag in self._rows.execute("SELECT key, size, modified, etag FROM found ORDER BY at, key"):
+            yield Entry(key, size, modified, etag)
+
+
+@contextmanager
+def _readers(store: Store) -> Iterator[Executor | None]:
+    """Threads that read, where a read waits for a network; None on a local disk, where they would only be in the way."""
+    if store.hints:
+        yield None
+        return
+    pool = ThreadPoolExecutor(_READERS, "sidecars")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _fetched(
+    entries: Iterable[Entry], fetch: Callable[[Entry], bytes | None], pool: Executor | None
+) -> Iterator[tuple[Entry, Callable[[], bytes | None]]]:
+    """Each entry in its order, with what gives its bytes; with a pool they are being fetched already."""
+    if pool is None:
+        for entry in entries:
+            yield entry, partial(fetch, entry)
+        return
+    waiting: deque[tuple[Entry, Callable[[], bytes | None]]] = deque()
+    for entry in entries:
+        waiting.append((entry, pool.submit(fetch, entry).result))
+        if len(waiting) > _AHEAD:
+            yield waiting.popleft()
+    yield from waiting
 
 
 def sidecars(entries: Iterable[Entry]) -> Iterator[Entry]:

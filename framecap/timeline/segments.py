@@ -23,8 +23,7 @@ _SAME_RECORDING = timedelta(milliseconds=10)  # positions are rounded
 
 def shown_caption(sidecar: Sidecar) -> str | None:
     """What is shown of a frame: its steady caption where it has one, else its own; None when it has no caption."""
-    steady: str | None = getattr(sidecar, "steady_caption", None)
-    return steady or sidecar.caption
+    return sidecar.steady_caption or sidecar.caption
 
 
 def same_words(caption: str) -> str:

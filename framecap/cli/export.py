@@ -1,0 +1,40 @@
+"""`framecap export`: a store and a format in; a file, a folder, or text on standard output, out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+from tqdm import tqdm
+
+from framecap.cli.chosen import choice, only_camera
+from framecap.cli.parts import existing_store
+from framecap.config import Config
+from framecap.sidecar import Sidecar
+from framecap.telemetry import mask, set_up_logging
+from framecap.timeline.export.formats import FORMATS
+from framecap.timeline.reading import Reader
+
+
+def export(config: Config, form: str, to: Path | None, camera: str | None, since: str | None, until: str | None) -> int:
+    """Write the chosen captions of the configured store; say how many on standard error."""
+    set_up_logging(config.log.level, config.log.format)
+    store = existing_store(config.store)
+    writer = FORMATS[form](store, timedelta(seconds=config.timeline.gap_seconds))
+    chosen = choice(store, camera, since, until)
+    if writer.one_camera and camera is None:
+        chosen = replace(chosen, camera=only_camera(store))
+    with tqdm(unit=" sidecars", file=sys.stderr, disable=None, leave=False) as bar:
+
+        def told() -> Iterator[Sidecar]:
+            for found in Reader(store).all(chosen):
+                bar.update()
+                yield found.sidecar
+
+        writer.write(told(), to)
+    left_out = f"; {writer.left_out} left out, whose frames are gone" if writer.left_out else ""
+    print(mask(f"{writer.written} written to {to or 'standard output'}{left_out}"), file=sys.stderr)
+    return 0
