@@ -41,22 +41,10 @@ def test_generated_pages_are_fresh(generated: dict[str, Any]) -> None:
 def test_every_command_and_every_flag_has_help_and_every_command_an_example(generated: dict[str, Any]) -> None:
     commands = list(generated["commands"](make_parser()))
     names = [parser.prog.split()[1] for parser in commands]
-    assert names == [
-        "run",
-        "capture",
-        "work",
-        "caption",
-        "check",
-        "view",
-        "events",
-        "status",
-        "retry",
-        "recaption",
-        "gate",
-        "reconcile",
-        "prune",
-        "bench",
-    ]
+    running = ["run", "capture", "work", "caption", "check"]
+    reading = ["export", "search", "follow", "view", "events"]
+    upkeep = ["status", "retry", "recaption", "gate", "reconcile", "prune"]
+    assert names == [*running, *reading, *upkeep, "bench"]
     for parser in commands:
         assert "examples:" in parser.epilog
         assert f"  {parser.prog}" in parser.epilog.replace("| ", "| \n  ")
@@ -122,7 +110,7 @@ def test_every_kind_of_a_frame_s_error_is_explained() -> None:
 
 def test_settings_that_the_documents_name_exist() -> None:
     settings = yaml.safe_load((ROOT / "config.yaml").read_text())
-    sections = "store|capture|ingest|captioning|worker|events|log|telemetry|viewer"
+    sections = "store|capture|ingest|captioning|worker|timeline|events|log|telemetry|viewer"
     for page in PAGES:
         for section, key in re.findall(rf"`({sections})\.([a-z_]+)`", page.read_text()):
             assert key in settings[section], f"{page}: {section}.{key}"

@@ -29,7 +29,7 @@ class Match:
     position: float | None
 
 
-Marker = Callable[[Match], str]  # the caption with marks around the words that were asked for
+Marker = Callable[[list[Match]], dict[str, str]]  # captions, and the same with marks around the words that were asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +71,9 @@ class _Group:
         if (match.confidence or 0.0) > (self.surest.confidence or 0.0):
             self.surest = match
 
-    def hit(self, mark: Marker) -> Hit:
+    def hit(self, marked_captions: dict[str, str]) -> Hit:
         surest = self.surest
-        marked = mark(surest)
+        marked = marked_captions.get(surest.caption, surest.caption)  # none: replaced meanwhile
         asked_for = sum(len(part.split()) for part in _MARKED.findall(marked))
         return Hit(
             camera=surest.camera,
@@ -108,7 +108,8 @@ def gather(matches: Iterator[Match], mark: Marker, gap: float, limit: int) -> li
             groups.append(there)
         if number + 1 == _MATCHES_AT_MOST:
             break
-    return [group.hit(mark) for group in groups]
+    marked = mark([group.surest for group in groups])
+    return [group.hit(marked) for group in groups]
 
 
 def ranked(matches: Iterator[Match], mark: Marker, gap: float, limit: int) -> list[Hit]:
