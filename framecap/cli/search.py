@@ -14,7 +14,7 @@ from framecap.cli.chosen import choice
 from framecap.cli.console import clock, printable, sureness
 from framecap.cli.parts import existing_store, frame_place
 from framecap.config import Config, StoreConfig
-from framecap.errors import StoreUnavailable
+from framecap.errors import ConfigError, StoreUnavailable
 from framecap.telemetry import mask_all, set_up_logging
 from framecap.timeline.search.hits import Hit
 from framecap.timeline.search.index import Index, open_index
@@ -38,6 +38,8 @@ class Asked:
 def search(config: Config, asked: Asked, as_json: bool) -> int:
     """Bring the index up to date, and print what is found."""
     set_up_logging(config.log.level, config.log.format)
+    if asked.limit < 1:
+        raise ConfigError("--limit: 1 or more is expected")
     store = existing_store(config.store)
     chosen = choice(store, asked.camera, asked.since, asked.until)
     index = open_index(store, config.store, config.timeline, config.ingest)

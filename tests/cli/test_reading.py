@@ -74,6 +74,7 @@ def test_export_to_a_file_and_to_standard_output(tmp_path: Path, capsys: pytest.
         (["export", "--to", "jsonl", "--since", "yesterday"], "--since: 'yesterday': a time is expected"),
         (["search", "dog", "--until", "9999999999w"], "--until: '9999999999w': a time is expected"),
         (["search", "dog", "--frames", "nowhere"], "no such directory"),
+        (["search", "dog", "--limit", "0"], "--limit: 1 or more"),
         (["follow", "--frames", "nowhere"], "no such directory"),
     ],
 )

@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet
 import pytest
 import srt
@@ -165,6 +166,18 @@ def test_a_player_reads_them(form: str, tmp_path: Path, store: Store) -> None:
     assert "00:00.000 --> 00:01.000\nA dog & a " in done.stdout
     assert "cat" in done.stdout
     assert "00:03.000 --> 00:05.000\nÜnïcode, 狗, and lines" in done.stdout
+
+
+@pytest.mark.parametrize("form", ["vtt", "srt"])
+def test_a_player_shows_them_in_time(form: str, tmp_path: Path, store: Store) -> None:
+    """A black video of four seconds, ten pictures each, with its subtitles drawn: where it is not black, one is shown."""
+    ffmpeg = needs_package("ffmpeg", "/usr/bin/ffmpeg")
+    written(form, [at(1, "A dog."), at(2, None), at(200, "Later.")], store, tmp_path / f"captions.{form}")
+    black = ["-f", "lavfi", "-i", "color=black:size=320x240:rate=10:duration=4"]
+    drawn = ["-vf", f"subtitles=captions.{form}", "-f", "rawvideo", "-pix_fmt", "gray", "-"]
+    done = subprocess.run([ffmpeg, "-v", "error", *black, *drawn], cwd=tmp_path, capture_output=True, check=True)
+    seen = np.frombuffer(done.stdout, np.uint8).reshape(40, 240, 320).max(axis=(1, 2)) > 128
+    assert [number for number, shown in enumerate(seen) if shown] == list(range(10, 20))
 
 
 # --- lines and tables ---

@@ -25,11 +25,20 @@ def store(tmp_path: Path) -> Store:
     return open_store(StoreConfig(frames=str(tmp_path / "frames")))
 
 
+@pytest.fixture(params=["on this machine", "over a network"])
+def any_store(store: Store, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """Over a network, several sidecars are read at a time."""
+    if request.param == "over a network":
+        monkeypatch.setattr(type(store), "hints", False)
+    return store
+
+
 def keys(sidecars: Iterator[Sidecar]) -> list[str]:
     return [each.frame.key for each in sidecars]
 
 
-def test_cameras_and_foreign_frames_come_in_time_order(store: Store) -> None:
+def test_cameras_and_foreign_frames_come_in_time_order(any_store: Store) -> None:
+    store = any_store
     expected = [
         commit(store, own("west", NOON)),
         commit(store, "photos/z.jpg", NOON + 0.5 * SECOND),
@@ -44,6 +53,35 @@ def test_cameras_and_foreign_frames_come_in_time_order(store: Store) -> None:
     store.put_frame(own("east", NOON + 9 * SECOND), b"a frame without a sidecar")
     assert keys(framecap.read_sidecars(store.directory or "")) == expected
     assert keys(framecap.read_sidecars(str(store.directory))) == expected
+    assert [each.key for each in reading.Reader(store).all()] == expected
+
+
+def test_what_is_chosen_comes_in_time_order(any_store: Store) -> None:
+    for number in range(100):
+        commit(any_store, own("east", NOON + 100 * number * SECOND))
+        commit(any_store, f"east/{99 - number:02}.jpg", NOON + (100 * number + 50) * SECOND)
+    commit(any_store, own("west", NOON))
+    since, until = NOON + 4000 * SECOND, NOON + 4150 * SECOND
+    chosen = [each.key for each in reading.Reader(any_store).all(reading.Choice("east", since, until))]
+    assert chosen == [own("east", since), "east/59.jpg", own("east", NOON + 4100 * SECOND)]
+    assert len(list(reading.Reader(any_store).all(reading.Choice("east")))) == 200
+
+
+def test_a_store_that_goes_away_while_several_are_read(any_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(50):
+        commit(any_store, own("east", NOON + number * SECOND))
+    real = any_store.read_sidecar
+
+    def fails(key: str) -> bytes | None:
+        if key == own("east", NOON + 30 * SECOND):
+            raise StoreUnavailable("away")
+        return real(key)
+
+    monkeypatch.setattr(any_store, "read_sidecar", fails)
+    coming = reading.Reader(any_store).all()
+    assert [next(coming).key for _ in range(30)] == [own("east", NOON + number * SECOND) for number in range(30)]
+    with pytest.raises(StoreUnavailable):
+        next(coming)
 
 
 @pytest.mark.faults(31)

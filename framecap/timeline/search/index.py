@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from framecap.config import IngestConfig, StoreConfig, TimelineConfig
+from framecap.errors import IndexUnavailable
 from framecap.frames import SIDECAR_SUFFIX
 from framecap.stores.base import Store
 from framecap.stores.s3_client import is_s3
@@ -125,7 +126,10 @@ class Index:
             logger.warning("the search index is damaged and will be made anew: %s", damage)
             if self._database.remove():
                 self._updater = Updater(self._store, self._config)
+        try:
             return work()
+        except Damaged as damage:
+            raise IndexUnavailable(f"{damage}: the search index is damaged: delete it, and it is made anew") from damage
 
 
 def open_index(store: Store, where: StoreConfig, timeline: TimelineConfig, ingest: IngestConfig) -> Index:
