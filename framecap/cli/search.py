@@ -85,8 +85,8 @@ def _for_people(hit: Hit, where: StoreConfig) -> str:
     begin, end = (at.isoformat(sep=" ", timespec="seconds").replace("+00:00", "Z") for at in (hit.start, hit.end))
     when = begin if begin == end else f"{begin} to {end[11:] if end[:10] == begin[:10] else end}"
     within = "" if hit.position is None else f" ({clock(hit.position)})"
-    sure = "" if hit.confidence is None else f" ({sureness(hit.confidence, hit.uncertain)})"
-    return f"{printable(f'{hit.camera}  {when}{within}  {hit.caption}{sure}')}\n    {printable(frame_place(where, hit.key))}"
+    what = f"{hit.camera}  {when}{within}  {hit.caption}{sureness(hit.confidence, hit.uncertain)}"
+    return f"{printable(what)}\n    {printable(frame_place(where, hit.key))}"
 
 
 def _iso(at: datetime) -> str:
