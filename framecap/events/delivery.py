@@ -19,6 +19,8 @@ from framecap.telemetry import events, events_oldest_seconds, events_waiting
 
 logger = logging.getLogger(__name__)
 
+_OUTCOMES = ("fired", "delivered", "retried", "dead", "dropped")
+
 _GLANCE_SECONDS = 5.0  # between two looks at what is to be given up
 _GIVEN_UP = "not tried: too late (events.give_up_seconds) or too many (events.max_waiting)"
 
@@ -37,6 +39,8 @@ class Delivery:
         self._failures = 0  # of the endpoint, in a row
         self._not_before = 0.0  # by the wall clock, as everything in the state
         self._next_look = 0.0
+        for outcome in _OUTCOMES:
+            events.labels(rule, outcome)  # a rate needs a series that was 0 before
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:

@@ -206,6 +206,9 @@ def test_what_is_given_up_is_counted_listed_and_delivered_when_asked(
     assert captions(endpoint) == ["Dog 2.", "Dog 3.", "Dog 4."]
     counted = {name: value("late", name) for name in ("fired", "dead", "dropped", "delivered")}
     assert counted == {"fired": 5, "dead": 5, "dropped": 2, "delivered": 3}
+    assert value("never", "fired") is None
+    make_engine(settings(one_rule(name="never")), store, tmp_path / "never")[1].close()
+    assert value("never", "fired") == 0.0
 
 
 def value(rule: str, outcome: str) -> float | None:
