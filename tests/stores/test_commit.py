@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from framecap.errors import StoreUnavailable
+from framecap.errors import FolderClosed, StoreUnavailable
 from framecap.sidecar import is_whole
 from framecap.stores.base import Commit, Put
 from framecap.stores.directory import DirectoryStore
@@ -112,13 +112,15 @@ def test_a_fault_in_the_middle_is_an_outage_and_heals(
         return real(*arguments, **options)
 
     before = store_errors.labels(operation="write")._value.get()
-    for use in (lambda: store.commit_sidecar(KEY, NEW), lambda: store.put_frame(KEY, NEW)):
+    commit, put = lambda: store.commit_sidecar(KEY, NEW), lambda: store.put_frame(KEY, NEW)
+    for use in (commit, put):
         calls = 0
         with monkeypatch.context() as patch:
             patch.setattr(os, call, fail)
             with pytest.raises(StoreUnavailable) as caught:
                 use()
         assert caught.value.retryable
+        assert isinstance(caught.value, FolderClosed) is (use is commit and number == errno.EACCES)
         assert ": " in str(caught.value)
         assert "secret" not in str(caught.value)
         assert names(store) == [], "nothing torn is left behind"
