@@ -87,6 +87,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if item.get_closest_marker("faults") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(FULL_TIMEOUT_SECONDS))
     long = [item for item in items if item.get_closest_marker("long")]
+    long.sort(key=lambda item: -item.get_closest_marker("long").args[0])  # type: ignore[union-attr]
     others = [item for item in items if not item.get_closest_marker("long")]
     items[:] = spread(long, others, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
 

@@ -59,7 +59,7 @@ class Memory:
 
 
 @pytest.mark.faults(25)
-@pytest.mark.long
+@pytest.mark.long(10)
 def test_capture_ten_times_faster_than_captioning(tmp_path: Path, full: bool, figure: Callable[[str], None]) -> None:
     seconds = 600.0 if full else 6.0
     frames = tmp_path / "frames"

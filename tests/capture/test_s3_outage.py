@@ -97,7 +97,7 @@ class Outage:
 
 
 @pytest.mark.faults(18)
-@pytest.mark.long
+@pytest.mark.long(3)
 def test_the_server_is_away_for_a_while(
     tmp_path: Path, bucket: Bucket, proxied: Proxy, full: bool, figure: Callable[[str], None]
 ) -> None:

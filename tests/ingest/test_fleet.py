@@ -118,7 +118,7 @@ def wait_for(holds: Callable[[], object], seconds: float = SOON) -> None:
 
 
 @pytest.mark.faults(21)
-@pytest.mark.long
+@pytest.mark.long(6)
 @pytest.mark.timeout(1800)
 def test_two_workers_killed_again_and_again_lose_and_double_nothing(
     fleet: Fleet, full: bool, figure: Callable[[str], None]

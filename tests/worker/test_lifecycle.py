@@ -96,7 +96,7 @@ def test_the_grace_time_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.faults(1)
-@pytest.mark.long
+@pytest.mark.long(9)
 def test_a_killed_worker_is_resumed_and_leaves_no_decoder_behind(
     tmp_path: Path, full: bool, figure: Callable[[str], None]
 ) -> None:

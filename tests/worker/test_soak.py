@@ -11,7 +11,7 @@ from tests.worker.soak import ROOM_BYTES, ROOM_FILES, soak
 
 
 @pytest.mark.faults(35)
-@pytest.mark.long
+@pytest.mark.long(11)
 def test_a_worker_neither_grows_nor_leaks(tmp_path: Path, full: bool, figure: Callable[[str], None]) -> None:
     seen = soak(tmp_path, 600 if full else 16, 60, "null")
     figure(str(seen))
