@@ -79,6 +79,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="run the rows of the fault table in their full size")
 
 
+@pytest.hookimpl(trylast=True)  # when -m has left some out
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """In the full size a test has half an hour; each process begins with long ones, so that none is left to the end."""
     if not config.getoption("--full"):
