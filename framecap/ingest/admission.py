@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 
-LIMIT = 100_000  # frames in memory, about 80 MB
+LIMIT = 100_000  # frames in memory, some 45 MB
 LEAST = 200  # frames of each folder, whatever the others have
 
 
