@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 
 from framecap.viewer.shown import Shown
 
@@ -73,7 +74,7 @@ class Board:
         self._lock = threading.Lock()
         self._newest: dict[str, Shown] = {}
         self._names: list[str] = []  # of the cameras, sorted
-        self._last: deque[Shown] = deque(maxlen=LAST)
+        self._last: list[Shown] = []  # the newest one last
         self._listeners: set[Listener] = set()
         self.is_open = True
 
@@ -86,8 +87,9 @@ class Board:
                 bisect.insort(self._names, shown.camera)
             if known is None or known.place <= shown.place:
                 self._newest[shown.camera] = shown
-            self._last = deque((one for one in self._last if one.key != shown.key), maxlen=LAST)
-            self._last.append(shown)
+            self._last = [one for one in self._last if one.key != shown.key]
+            bisect.insort(self._last, shown, key=attrgetter("committed_at"))
+            del self._last[:-LAST]
             listeners = tuple(self._listeners)
         for listener in listeners:
             listener.hear(shown)
@@ -113,7 +115,7 @@ class Board:
             return list(self._names)
 
     def last(self) -> list[Shown]:
-        """The last ones of all cameras, the newest first."""
+        """What was committed last, of all cameras, the newest first."""
         with self._lock:
             return list(reversed(self._last))
 

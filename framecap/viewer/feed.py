@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from datetime import UTC, datetime
 
 from framecap.config import IngestConfig
 from framecap.errors import StoreUnavailable
@@ -33,23 +34,28 @@ class Feed:
         if store.directory is not None:
             config = config.model_copy(update={"scan_seconds": min(_QUICK_SECONDS, config.scan_seconds)})
         self._follower = Follower(store, Given(), config)
+        self.opened = threading.Event()  # there is something to see, or the store is away
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set. A store that is away is waited for."""
+        known: dict[str, str] = {}
         while not stop.is_set():
             try:
-                self._open(stop)
+                self._open(known, stop)
+                self.opened.set()
                 self._follower.skip_what_is_there()  # which lists everything
-                self._open(stop)  # what was committed in between: better twice than not at all
+                self._open(known, stop)  # what was committed in between
                 break
             except StoreUnavailable as error:
                 logger.warning("cannot read the sidecars, will try again: %s", error)
+                self.opened.set()
                 stop.wait(_AGAIN_SECONDS)
+        known.clear()
         for found in self._follower.run(stop):
             self.take(found.sidecar)
 
-    def _open(self, stop: threading.Event) -> None:
-        for sidecar in opening_sidecars(self._store, MAX_CAMERAS, LAST):
+    def _open(self, known: dict[str, str], stop: threading.Event) -> None:
+        for sidecar in opening_sidecars(self._store, MAX_CAMERAS, LAST, known, datetime.now(UTC)):
             if stop.is_set():
                 return
             self.take(sidecar)

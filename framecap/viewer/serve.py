@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 _CONNECTIONS = 512
 _GRACE_SECONDS = 3  # for answers under way, at the end
 _JOIN_SECONDS = 5.0
+_GLANCE_SECONDS = 0.2
 
 
 @contextmanager
@@ -58,7 +59,7 @@ def serving(config: Config, store: Store) -> Iterator[str]:
         ending.callback(pictures.close)
         ending.callback(attention.close)
         ending.callback(again.close)
-        for body in (watch.run, feed.run, catalogue.run):
+        for body in (feed.run, _after(feed.opened, watch.run), _after(feed.opened, catalogue.run)):
             ending.callback(_started(body, stop).join, _JOIN_SECONDS)
         ending.callback(stop.set)
         server = _server(application)
@@ -68,6 +69,17 @@ def serving(config: Config, store: Store) -> Iterator[str]:
         ending.callback(lambda: setattr(server, "should_exit", True))
         ending.callback(board.close)
         yield _address(listening)
+
+
+def _after(opened: threading.Event, body: Callable[[threading.Event], None]) -> Callable[[threading.Event], None]:
+    """What lists and reads everything waits until there is something to see: nobody should wait for it."""
+
+    def run(stop: threading.Event) -> None:
+        while not (stop.is_set() or opened.wait(_GLANCE_SECONDS)):
+            pass
+        body(stop)
+
+    return run
 
 
 def _started(body: Callable[[threading.Event], None], stop: threading.Event) -> threading.Thread:

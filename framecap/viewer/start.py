@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import logging
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 
 from framecap.errors import SidecarError
@@ -19,13 +19,12 @@ logger = logging.getLogger(__name__)
 _LOOK_BACKS = (timedelta(hours=1), timedelta(days=1), timedelta(days=31))  # and then everything
 
 
-def opening_sidecars(store: Store, cameras: int, last: int, now: datetime | None = None) -> Iterator[Sidecar]:
-    """The newest sidecar of each of so many cameras at most, then the `last` of all in the order of time (some come twice).
+def opening_sidecars(store: Store, cameras: int, last: int, known: dict[str, str], now: datetime) -> Iterator[Sidecar]:
+    """The newest sidecar of each of so many cameras at most, then the `last` of all in the order of time.
 
-    A torn one is passed over. Where keys are framecap's own, a camera that is at work costs one short listing. Raises
-    StoreUnavailable.
+    What is `known` (key to etag) does not come, and what comes is known then. A torn one is passed over. Where keys are
+    framecap's own, a camera that is at work costs one short listing. Raises StoreUnavailable.
     """
-    now = now or datetime.now(UTC)
     last_of_all: list[Entry] = []
 
     def newest_of_each() -> Iterator[Entry]:
@@ -34,13 +33,18 @@ def opening_sidecars(store: Store, cameras: int, last: int, now: datetime | None
             last_of_all = _newest([*last_of_all, *entries], last)
             yield from entries[-1:]
 
-    yield from _read(store, newest_of_each())
-    yield from _read(store, last_of_all)
+    yield from _read(store, newest_of_each(), known)
+    yield from _read(store, last_of_all, known)
 
 
-def _read(store: Store, entries: Iterable[Entry]) -> Iterator[Sidecar]:
-    frames = (Entry(_frame(entry), entry.size, entry.modified, entry.etag) for entry in entries)
-    for read in read_sidecars(store, frames):
+def _read(store: Store, entries: Iterable[Entry], known: dict[str, str]) -> Iterator[Sidecar]:
+    def unknown() -> Iterator[Entry]:
+        for entry in entries:
+            if known.get(entry.key) != entry.etag:
+                known[entry.key] = entry.etag
+                yield Entry(_frame(entry), entry.size, entry.modified, entry.etag)
+
+    for read in read_sidecars(store, unknown()):
         if read.data:
             try:
                 yield decode(read.data, where=ascii(read.frame.key))
