@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 VERSION = 2  # counts up with every change of the schema
 _BUSY_SECONDS = 10.0
+_CACHE_KILOBYTES = 64_000  # of who writes: rows of many cameras lie far apart
 _CORRUPT, _NOT_A_DATABASE = 11, 26  # of SQLite's primary result codes
 _PRIMARY_CODE = 0xFF
 
@@ -72,6 +73,7 @@ class Database:
             with closing(self._connect()) as connection:
                 if _version(connection) != VERSION:
                     connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+                connection.execute(f"PRAGMA cache_size = -{_CACHE_KILOBYTES}")
                 yield connection
 
     def remove(self) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
+from operator import attrgetter
 
 from framecap.config import IngestConfig
 from framecap.ingest.scan import Listing, Marks
@@ -50,7 +51,7 @@ class Updater:
         read = removed = 0
         while some := list(islice(found, _AT_ONCE)):
             with rows.transaction():
-                for each in some:
+                for each in sorted(some, key=attrgetter("place")):  # the full-text table takes rising ids best
                     rows.put(each)
                     on_read()
             read += len(some)
