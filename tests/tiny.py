@@ -75,3 +75,23 @@ def make_bundle(out: Path, mean: Sequence[float] = (127.0,) * 3, std: Sequence[f
         decoder.output.bias[vocabulary.end] = 2.0
     export(out, "tiny", encoder, decoder, vocabulary, {})
     return out
+
+
+def with_exact_graphs(bundle: Path, out: Path) -> Path:
+    """A bundle's weights with graphs that use them as they are, whatever its own graphs do."""
+    import torch
+    from safetensors.torch import load_file
+
+    from framecap.captioning.bundle import WEIGHTS, open_bundle
+    from framecap.captioning.model.decoder import AttentionDecoder, DecoderShape
+    from framecap.captioning.model.encoder import Encoder
+    from train.export import export
+
+    opened = open_bundle(str(bundle))
+    card = opened.card
+    encoder = Encoder(card.encoder.name, card.preprocessing.size, card.encoder.grid).eval()
+    encoder.normalise(card.preprocessing.mean, card.preprocessing.std)
+    decoder = AttentionDecoder(DecoderShape(**card.decoder.model_dump(exclude={"kind"}))).eval()
+    weights = {name: value.float() for name, value in load_file(opened.path / WEIGHTS).items()}
+    torch.nn.ModuleDict({"encoder": encoder, "decoder": decoder}).load_state_dict(weights, strict=False)
+    return export(out, card.name, encoder, decoder, opened.vocabulary, {}).path

@@ -21,6 +21,10 @@ def model_card(card: BundleCard) -> str:
     decoder, size = card.decoder, card.preprocessing.size
     rows, columns = card.places
     scores = [(name, Scores(**figures)) for name, figures in card.scores.items() if name != CONFIDENCE]
+    quantised = card.training.get("quantised")
+    numbers = (
+        f" ONNX Runtime computes it in int8, ranges by {quantised['photos']} photos; PyTorch does not." if quantised else ""
+    )
     licences = "\n".join(f"- {what}: {licence}" for what, licence in card.licences.items())
     return f"""# Model card: {card.name}
 
@@ -28,7 +32,7 @@ One English sentence for a picture. Bundle hash `{card.hash}`.
 
 ## What it is
 - Pictures are squashed to {size} x {size} RGB.
-- Encoder: {card.encoder.name}; {rows} x {columns} places of {decoder.features} features.
+- Encoder: {card.encoder.name}; {rows} x {columns} places of {decoder.features} features.{numbers}
 - Decoder: an LSTM of width {decoder.hidden} with soft attention over features projected to {decoder.memory}.
 - Vocabulary: {decoder.words} words.
 

@@ -19,10 +19,12 @@ from train.fit import fit
 from train.material import gather
 from train.model import Model, new_model
 from train.prepare import Recipe, prepare
+from train.quantize import quantize
 from train.reinforce import reinforce
 from train.report import report
 
 HELD_OUT = 500  # photos of the train split that choose epochs and calibrate the confidence; val is for reporting only
+RANGES = 512  # photos that the int8 encoder's ranges are measured on
 MODEL: Mapping[str, Any] = {"encoder": "efficientnet_lite2"}
 FROZEN: Mapping[str, Any] = {"epochs": 8}  # first a decoder, on the features of an encoder that knows ImageNet
 FINE_TUNED: Mapping[str, Any] = {  # then both; varied views, or 5,500 photos are learned by heart
@@ -50,13 +52,13 @@ SCORED = "flickr8k val, beam 5"
 
 
 def make_default_model(config: TrainConfig, karpathy: Path, images: Path, work: Path, out: Path) -> Bundle:
-    """Prepare, train, export, calibrate and score; what is there already in `work` is not made again."""
+    """Prepare, train, export, quantise, calibrate and score; what is there already in `work` is not made again."""
     config = config.model_copy(update=MODEL)
     folder = _prepared(Recipe(dataset="flickr8k", size=config.size), karpathy, images, work / "caption_data")
     model = trained(config, folder, work, one_process())
     about = {"training": {**model.training(), **ABOUT}, "licences": LICENCES}
-    bundle = export(out, "default", model.encoder, model.decoder, model.vocabulary, about)
-    return judged(bundle, folder)
+    exact = export(work / "exact", "default", model.encoder, model.decoder, model.vocabulary, about)
+    return judged(quantize(exact, folder.split("TRAIN"), RANGES, out, exact.card.name), folder)
 
 
 def trained(config: TrainConfig, folder: DataFolder, work: Path, here: Processes) -> Model:

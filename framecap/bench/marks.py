@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from framecap.bench.figures import Mark
+from framecap.captioning.bundle import BundleCard
 
 
 def at_least(value: float) -> Mark:
@@ -33,21 +34,22 @@ class Marks:
     naive: Mark | None = None  # times the naive loop
     captioner: Mark | None = None  # part of the encoder's speed
     gpu_busy: Mark | None = None  # part of a saturated run
-    same: Mark = _ALL_SAME  # part of the captions that are the naive loop's
+    same: Mark | None = _ALL_SAME  # part of the captions that are the naive loop's
     ready: Mark = _READY  # seconds
     help: Mark = _HELP  # seconds
     installed: Mark = _INSTALLED  # MB
     scan_memory: Mark = _SCAN_MEMORY  # MB, with a million finished frames
 
     @classmethod
-    def of(cls, cores: int, on_gpu: bool, bundle: str, encoder: str, beam: int) -> Marks:
-        """`encoder`: the name on the bundle's card."""
+    def of(cls, cores: int, on_gpu: bool, card: BundleCard, beam: int) -> Marks:
+        """`card`: the bundle's. What an int8 encoder's captions are worth, its scores say, not whether they are the same."""
         if beam != 5:
             return cls()
         if on_gpu:
             return cls(naive=at_least(50), captioner=at_least(0.7), gpu_busy=at_least(0.9), same=_NEARLY_ALL_SAME)
-        if cores == 2 and bundle == "default":
-            return cls(end_to_end=at_least(80), added=at_most(5), naive=at_least(8))
-        if cores == 2 and encoder == "resnext101_32x8d":
-            return cls(naive=at_least(3))
-        return cls()
+        same = None if "quantised" in card.training else _ALL_SAME
+        if cores == 2 and card.name == "default":
+            return cls(end_to_end=at_least(80), added=at_most(5), naive=at_least(8), same=same)
+        if cores == 2 and card.encoder.name == "resnext101_32x8d":
+            return cls(naive=at_least(3), same=same)
+        return cls(same=same)

@@ -40,8 +40,7 @@ def measure(config: Config, size: Size, source: Path | None, folder: Path) -> tu
     """The table's head and its sections; `folder` is empty, and on the disk that is to be measured."""
     pictures = make_pictures(folder / "pictures", size.frames, source)
     model = Model(config, pictures)
-    card = model.bundle.card
-    marks = Marks.of(machine.cores(), model.on_gpu, card.name, card.encoder.name, config.captioning.beam)
+    marks = Marks.of(machine.cores(), model.on_gpu, model.bundle.card, config.captioning.beam)
     subject = Subject(Bench(folder, config), model, marks, size, pictures)
     parts = [part(subject) for part, named in _ORDER.items() if named & set(size.parts)]
     total = sum(len(part.steps()) for part in parts)
