@@ -53,12 +53,11 @@ class Model:
 
     def encoder(self) -> Speed:
         """All that is done once a frame: encoder, the features' projection, the first state."""
-        return self._timed(self.runtime.look)
+        return self._timed(self.runtime.look, 1.0)
 
-    def captioner(self, beam: int | None = None) -> Speed:
-        """Encoder and search, in the worker's batches."""
-        captioner = self._captioner(beam)
-        return self._timed(captioner.caption)
+    def captioner(self, beam: int | None = None, part: float = 1.0) -> Speed:
+        """Encoder and search, in the worker's batches, of this part of the pictures."""
+        return self._timed(self._captioner(beam).caption, part)
 
     def captions(self, count: int) -> list[str | None]:
         """Of the first `count` pictures; None where the model gave none."""
@@ -79,15 +78,16 @@ class Model:
         size = self.config.worker.batch_size
         return (images[start : start + size] for start in range(0, len(images), size))
 
-    def _timed(self, work: Callable[[Images], object]) -> Speed:
-        work(self.images[: self.config.worker.batch_size])
+    def _timed(self, work: Callable[[Images], object], part: float) -> Speed:
+        pictures = self.images[: max(1, round(part * len(self.images)))]
+        work(pictures[: self.config.worker.batch_size])
         _finish()
         started, cpu = time.perf_counter(), time.process_time()
-        for images in self._batches(self.images):
+        for images in self._batches(pictures):
             work(images)
         _finish()
         seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu
-        return Speed(len(self.images) / seconds, 1000 * cpu_seconds / len(self.images))
+        return Speed(len(pictures) / seconds, 1000 * cpu_seconds / len(pictures))
 
 
 def _cuda() -> bool:

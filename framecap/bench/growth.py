@@ -12,6 +12,7 @@ from framecap.bench.pipeline import Worked, work
 
 _CAMERAS = (1, 16, 64)
 _BEAMS = (5, 1, 3, 10)  # the usual one first
+_PART = 0.5  # of the pictures
 
 
 class Growth(Part):
@@ -21,7 +22,7 @@ class Growth(Part):
         super().__init__(subject)
         self.cameras: defaultdict[int, list[Worked]] = defaultdict(list)
         self.beams: defaultdict[int, list[Speed]] = defaultdict(list)
-        self._pictures = subject.pictures[: max(1, subject.size.frames // 2)]
+        self._pictures = subject.pictures[: max(1, round(_PART * subject.size.frames))]
 
     def steps(self) -> list[Step]:
         turn = [Step(f"{count} cameras", partial(self._work, count)) for count in _CAMERAS]
@@ -32,7 +33,7 @@ class Growth(Part):
         self.cameras[count].append(work(self.subject.bench, self._pictures, cameras=count))
 
     def _search(self, beam: int) -> None:
-        self.beams[beam].append(self.subject.model.captioner(beam))
+        self.beams[beam].append(self.subject.model.captioner(beam, _PART))
 
     def sections(self) -> list[Section]:
         cameras = [row for count in _CAMERAS for row in self._camera_rows(count)]
