@@ -20,6 +20,7 @@ from framecap.viewer.start import opening_sidecars
 logger = logging.getLogger(__name__)
 
 _QUICK_SECONDS = 1.0  # between two looks at a directory, which cost nothing but time
+_LOOK_BACK_SECONDS = 600.0  # the names of what was committed in it are in memory; an open page needs no more
 _AGAIN_SECONDS = 5.0
 
 
@@ -31,8 +32,10 @@ class Feed:
         self._board = board
         self._watch = watch
         self._catalogue = catalogue
+        short = {"look_back_seconds": min(_LOOK_BACK_SECONDS, config.look_back_seconds)}
         if store.directory is not None:
-            config = config.model_copy(update={"scan_seconds": min(_QUICK_SECONDS, config.scan_seconds)})
+            short["scan_seconds"] = min(_QUICK_SECONDS, config.scan_seconds)
+        config = config.model_copy(update=short)
         self._follower = Follower(store, Given(), config)
         self.opened = threading.Event()  # there is something to see, or the store is away
 

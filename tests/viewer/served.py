@@ -81,10 +81,10 @@ def events(answer: HTTPResponse) -> Iterator[tuple[str, Any]]:
 
 
 @contextmanager
-def page_over(frames: Path, index: Path, **viewer: Any) -> Iterator[Page]:
-    """The page over a directory, with no model and quick scans."""
+def page_over(frames: Path | StoreConfig, index: Path, **viewer: Any) -> Iterator[Page]:
+    """The page over a directory or another place, with no model and quick scans."""
     config = Config(
-        store=StoreConfig(frames=str(frames)),
+        store=frames if isinstance(frames, StoreConfig) else StoreConfig(frames=str(frames)),
         ingest=IngestConfig(scan_seconds=0.1),
         captioning=CaptioningConfig(runtime="null"),
         timeline=TimelineConfig(index=str(index)),
@@ -123,9 +123,20 @@ def put_frame(frames: Path, key: str, data: bytes | None = None) -> Path:
 
 
 def commit(frames: Path, key: str, caption: str | None, error: Failure | None = None, **changes: Any) -> Sidecar:
+    """A frame's sidecar, captioned or failed with an error, in a directory."""
+    made = make(key, caption, error, **changes)
+    path = frames / sidecar_key(key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_bytes(sidecar.encode(made))
+    temporary.rename(path)
+    return made
+
+
+def make(key: str, caption: str | None, error: Failure | None = None, **changes: Any) -> Sidecar:
     """A frame's sidecar: captioned, or failed with an error."""
     name = parse_key(key)
-    made = Sidecar(
+    return Sidecar(
         status="failed" if error else "captioned",
         frame=Frame(key=key, camera=camera_of(key), captured_at=name.captured_at if name else START, width=64, height=48),
         caption=caption,
@@ -135,12 +146,6 @@ def commit(frames: Path, key: str, caption: str | None, error: Failure | None = 
         worker=Worker(host="here", pid=1, version="0"),
         committed_at=datetime.now(UTC),
     ).model_copy(update=changes)
-    path = frames / sidecar_key(key)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(sidecar.encode(made))
-    temporary.rename(path)
-    return made
 
 
 def captioned_frame(frames: Path, camera: str, second: float, caption: str, **changes: Any) -> str:

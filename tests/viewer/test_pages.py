@@ -9,8 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
+from framecap.sidecar import encode
 from framecap.viewer.pictures import SIDE
-from tests.viewer.served import Page, captioned_frame, commit, failed_frame, jpeg, key_of, page_over, put_frame, until
+from tests.s3 import Bucket
+from tests.viewer.served import Page, captioned_frame, commit, failed_frame, jpeg, key_of, make, page_over, put_frame, until
 
 
 def camera_page(page: Page, **query: str) -> list[str]:
@@ -150,3 +152,21 @@ def test_a_torn_sidecar_is_said(page: Page, frames: Path) -> None:
     answer = page.ask("/api/frame", key=key)
     assert answer.status == 500
     assert "not a valid sidecar" in answer.json["error"]
+
+
+def test_a_bucket_is_shown_as_a_directory_is(bucket: Bucket, tmp_path: Path) -> None:
+    store = bucket.store()
+    keys = [key_of("door", second) for second in range(3)]
+    for key in keys[:2]:
+        store.put_frame(key, jpeg())
+    store.commit_sidecar(keys[0], encode(make(keys[0], "A dog.")))
+    with page_over(bucket.config(), tmp_path / "index") as page:
+        until(lambda: camera_page(page) == ["door"])
+        until(lambda: page.ask("/api/health").json["pending"] == 1)
+        store.commit_sidecar(keys[1], encode(make(keys[1], "A cat.")))
+        until(lambda: page.ask("/api/cameras").json["cameras"][0]["caption"] == "A cat.")
+        until(lambda: len(page.ask("/api/search", q="cat").json["hits"]) == 1)
+        assert page.ask("/picture", key=keys[1]).body == jpeg()
+        assert page.ask("/small", key=keys[1]).headers["content-type"] == "image/jpeg"
+        assert page.ask("/api/frame", key=keys[1]).json["previous"] == keys[0]
+        assert page.ask("/picture", key=keys[2]).status == 404
