@@ -10,6 +10,7 @@ import numpy as np
 from framecap.captioning.beam import BeamSettings, Decoder, Sentence, search
 from framecap.captioning.bundle import Bundle
 from framecap.captioning.caption import Caption, Images, ModelName, Pictures
+from framecap.captioning.score import score
 from framecap.captioning.vocabulary import sentence
 from framecap.config import CaptioningConfig
 from framecap.errors import NonFiniteOutput
@@ -55,6 +56,11 @@ class BundleCaptioner:
             self._caption(sentences) if sentences else NonFiniteOutput("the model gave NaN for this picture")
             for sentences in found
         ]
+
+    def score(self, images: Sequence[Images], sentences: Sequence[Sequence[Sequence[str]]]) -> list[list[float]]:
+        """For each image its sentences' mean log-probability (natural logarithm), the end included."""
+        numbers = [[[self.bundle.vocabulary.number(word) for word in words] for words in several] for several in sentences]
+        return score(self.runtime.look(np.asarray(images)), numbers, self.bundle.vocabulary.end)
 
     def _caption(self, sentences: list[Sentence]) -> Caption:
         best, *others = sentences

@@ -15,7 +15,14 @@ import numpy as np
 
 from framecap.captioning.caption import Caption, Captioner
 from framecap.cli.console import Summary
-from framecap.config import CaptioningConfig, Config, NearDuplicatesConfig, StoreConfig, TelemetryConfig
+from framecap.config import (
+    CaptioningConfig,
+    Config,
+    NearDuplicatesConfig,
+    SteadyCaptionsConfig,
+    StoreConfig,
+    TelemetryConfig,
+)
 from framecap.errors import CaptionerDenied, CaptionRefused, CaptionTooLong, ConfigError, FramecapError
 from framecap.frames import sidecar_key
 from framecap.ingest.base import Backlog, Ingest
@@ -176,11 +183,11 @@ def load_another(config: CaptioningConfig) -> Captioner:
 
 
 def _fit_for_a_queue(config: Config) -> Config:
-    if not config.worker.near_duplicates.enabled:
-        return config
-    logger.warning("worker.near_duplicates is off: a queue brings no camera's frames in order, so there is no judging them")
-    worker = config.worker.model_copy(update={"near_duplicates": NearDuplicatesConfig(enabled=False)})
-    return config.model_copy(update={"worker": worker})
+    off = {"near_duplicates": NearDuplicatesConfig(), "steady_captions": SteadyCaptionsConfig()}
+    for name in off:
+        if getattr(config.worker, name).enabled:
+            logger.warning("worker.%s is off: a queue brings no camera's frames in order, so there is no judging them", name)
+    return config.model_copy(update={"worker": config.worker.model_copy(update=off)})
 
 
 def _warm(captioner: Captioner) -> None:

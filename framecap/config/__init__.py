@@ -36,7 +36,7 @@ from framecap.config.telemetry import LogConfig, TelemetryConfig
 from framecap.config.timeline import TimelineConfig
 from framecap.config.train import ReinforceConfig, TrainConfig
 from framecap.config.viewer import ViewerConfig
-from framecap.config.worker import NearDuplicatesConfig, WorkerConfig
+from framecap.config.worker import NearDuplicatesConfig, SteadyCaptionsConfig, WorkerConfig
 from framecap.errors import ConfigError
 from framecap.telemetry import mask_all
 
@@ -59,6 +59,7 @@ __all__ = [
     "SnsConfig",
     "SpoolConfig",
     "SqsConfig",
+    "SteadyCaptionsConfig",
     "StoreConfig",
     "TelemetryConfig",
     "TimelineConfig",

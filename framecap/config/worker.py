@@ -15,6 +15,13 @@ class NearDuplicatesConfig(Section):
     heartbeat_seconds: PositiveSeconds = Field(60.0, description="caption one at least so often all the same")
 
 
+class SteadyCaptionsConfig(Section):
+    """A camera's last caption is kept as long as it is nearly as probable for a frame as the frame's own."""
+
+    enabled: bool = False
+    margin: float = Field(0.05, ge=0, le=10, description="by how much its mean log-probability may be below the own one's")
+
+
 class WorkerConfig(Section):
     """framecap work."""
 
@@ -28,3 +35,4 @@ class WorkerConfig(Section):
     attempts: int = Field(3, ge=1, le=100, description="tries of a frame before it is failed, where a retry can help")
     grace_seconds: PositiveSeconds = Field(30.0, description="after SIGTERM, for what is in hand")
     near_duplicates: NearDuplicatesConfig = NearDuplicatesConfig()
+    steady_captions: SteadyCaptionsConfig = SteadyCaptionsConfig()

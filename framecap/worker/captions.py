@@ -11,6 +11,8 @@ import numpy as np
 from framecap.captioning.caption import Caption, Captioner, Images, ModelName
 from framecap.errors import CaptionerUnavailable, DeviceMemoryError, ModelError, NonFiniteOutput
 from framecap.worker.decoders import Decoded
+from framecap.worker.jobs import Job
+from framecap.worker.steady import SteadyCaptions
 
 logger = logging.getLogger(__name__)
 
@@ -32,11 +34,12 @@ class SteadyCaptioner:
     def model(self) -> ModelName:
         return self._captioner.model
 
-    def change(self, captioner: Captioner) -> None:
-        """Another one captions from now on; what was learned of the one before does not count."""
-        self._captioner = captioner
-        self._fitted = self._failures = 0
-        self.limit = self._batch_size
+    def settle(self, captioned: Sequence[tuple[Job, Caption]], steady: SteadyCaptions) -> None:
+        """Give the jobs their steady captions; where that fails they have none, and are captioned all the same."""
+        try:
+            steady.settle(captioned, self._captioner)
+        except Exception as error:
+            logger.warning("%d frames get no steady caption: %s", len(captioned), error)
 
     def takes(self, picture: Decoded) -> bool:
         """Whether the picture has the size that this captioner takes."""

@@ -35,6 +35,7 @@ class Job:
     wait_seconds: float = 0.0
     caption_seconds: float = 0.0
     model: ModelName | None = None  # that captioned it
+    steady: str | None = None  # the caption of its scene
     outcome: Caption | Sidecar | Exception | None = None  # a Sidecar is the original that this frame is a duplicate of
 
     @property

@@ -6,8 +6,8 @@ fit the new one, gets no answer: its frame has to be decoded again.
 
 from __future__ import annotations
 
+import logging
 import os
-import threading
 from collections.abc import Sequence
 
 from framecap import telemetry
@@ -16,18 +16,21 @@ from framecap.config import WorkerConfig
 from framecap.worker.captions import SteadyCaptioner
 from framecap.worker.decoders import Decoded, DecoderPool, DecoderSettings
 from framecap.worker.jobs import Job
+from framecap.worker.steady import Scorer, SteadyCaptions
+
+logger = logging.getLogger(__name__)
 
 
 class WorkingModel:
-    """`decode` may be called from as many threads as there are decoders, `caption` from one, `change` from any."""
+    """`decode`, `caption` and `change` may be called from any thread."""
 
     def __init__(self, captioner: Captioner, config: WorkerConfig) -> None:
         self._config = config
         self.decoders = config.decoders or len(os.sched_getaffinity(0))
         self._pool = DecoderPool(self._settings(captioner), self.decoders)
         self._captioner = SteadyCaptioner(captioner, config.batch_size)
-        self._between_batches = threading.Lock()
-        _show(captioner)
+        self._steady = SteadyCaptions(config.steady_captions.margin) if config.steady_captions.enabled else None
+        self._show(captioner)
 
     def decode(self, data: bytes) -> Decoded:
         """See `DecoderPool.decode`."""
@@ -40,21 +43,25 @@ class WorkingModel:
 
     def caption(self, batch: Sequence[Job]) -> list[Caption | Exception | None]:
         """An answer for each job, and on it the model that gave it; None where the picture was decoded for another one."""
+        captioner = self._captioner  # the next batch may have another one
         answers: list[Caption | Exception | None] = [None] * len(batch)
-        with self._between_batches:
-            places = [n for n, job in enumerate(batch) if job.picture and self._captioner.takes(job.picture)]
-            found = self._captioner.caption([job.picture.pixels for n in places if (job := batch[n]).picture])
-            for place, answer in zip(places, found, strict=True):
-                answers[place] = answer
-                batch[place].model = self._captioner.model
+        places = [n for n, job in enumerate(batch) if job.picture and captioner.takes(job.picture)]
+        found = captioner.caption([job.picture.pixels for n in places if (job := batch[n]).picture])
+        for place, answer in zip(places, found, strict=True):
+            answers[place] = answer
+            batch[place].model = captioner.model
+        if self._steady:
+            captioned = [(batch[n], caption) for n in places if isinstance(caption := answers[n], Caption)]
+            captioner.settle(captioned, self._steady)
         return answers
 
     def change(self, captioner: Captioner) -> None:
         """From the next batch on, this one captions."""
-        with self._between_batches:
-            self._captioner.change(captioner)
-            self._pool.change(self._settings(captioner))
-        _show(captioner)
+        self._captioner = SteadyCaptioner(captioner, self._config.batch_size)
+        self._pool.change(self._settings(captioner))
+        if self._steady:
+            self._steady.forget()
+        self._show(captioner)
 
     def problem(self) -> str | None:
         """See `SteadyCaptioner.problem`."""
@@ -67,7 +74,8 @@ class WorkingModel:
         seconds = self._config.decode_timeout_seconds
         return DecoderSettings(captioner.image_size, self._config.max_pixels, seconds, squash=captioner.squashes)
 
-
-def _show(captioner: Captioner) -> None:
-    model = captioner.model
-    telemetry.model.info({"name": model.name, "bundle": model.bundle_hash, "runtime": model.runtime})
+    def _show(self, captioner: Captioner) -> None:
+        model = captioner.model
+        telemetry.model.info({"name": model.name, "bundle": model.bundle_hash, "runtime": model.runtime})
+        if self._steady and not isinstance(captioner, Scorer):
+            logger.warning("worker.steady_captions: %s tells no probabilities: there are none", model.runtime)

@@ -39,6 +39,7 @@ def _captioned(job: Job, caption: Caption, model: ModelName) -> Sidecar:
     return Sidecar(
         status="captioned",
         caption=caption.text,
+        steady_caption=job.steady,
         confidence=None if caption.confidence is None else min(caption.confidence, 1.0),
         tokens=[
             sidecar.Token(text=word, log_probability=min(log_probability, 0.0))

@@ -1,0 +1,156 @@
+"""Steady captions: what is kept and what is not, per camera, in time; what the worker commits; where there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from framecap.captioning.caption import Caption, Images
+from framecap.config import WorkerConfig
+from framecap.frames import FrameName, make_key
+from framecap.worker.jobs import Job
+from framecap.worker.steady import SteadyCaptions
+from tests.worker.fakes import ScriptedCaptioner, check_oracle, fill, local_store, work
+from tests.worker.pictures import encoded, scene
+from tests.worker.test_near_duplicates import START, job
+
+MARGIN = 0.2
+STEADY = WorkerConfig.model_validate({"decoders": 1, "steady_captions": {"enabled": True, "margin": MARGIN}})
+WORDS = {"A": ("a", "dog"), "B": ("a", "cat"), "C": ("a", "car")}
+
+
+def caption(name: str) -> Caption:
+    return Caption(name, 0.5, WORDS[name], (-0.1, -0.1))
+
+
+@dataclass
+class Scripted(ScriptedCaptioner):
+    """Scores stand in a table: by the time of the frame (its pixels) and the words."""
+
+    table: dict[tuple[int, str], float]
+    asked: list[list[list[str]]] = field(default_factory=list)
+
+    def score(self, images: Sequence[Images], sentences: Sequence[Sequence[tuple[str, ...]]]) -> list[list[float]]:
+        names = {words: name for name, words in WORDS.items()}
+        self.asked.append([[names[words] for words in several] for several in sentences])
+        return [
+            [self.table.get((int(image[0, 0, 0]), names[words]), -1.0) for words in several]
+            for image, several in zip(images, sentences, strict=True)
+        ]
+
+
+def frame(second: int, camera: str = "gate") -> Job:
+    made = job(second, 0, camera)
+    assert made.picture is not None
+    made.picture = type(made.picture)(np.full((2, 2, 3), second, np.uint8), 2, 2, 0, ())
+    return made
+
+
+def settle(steady: SteadyCaptions, said: Sequence[tuple[Job, str]], scorer: Scripted) -> list[str | None]:
+    steady.settle([(one, caption(name)) for one, name in said], scorer)
+    return [one.steady for one, _ in said]
+
+
+def test_a_caption_is_kept_while_it_is_nearly_as_probable() -> None:
+    scorer = Scripted({(1, "B"): -1.0, (1, "A"): -1.0 - MARGIN, (2, "C"): -1.0, (2, "A"): -1.3, (3, "B"): -2, (3, "C"): -1})
+    steady = SteadyCaptions(MARGIN)
+    assert settle(steady, [(frame(0), "A")], scorer) == ["A"]
+    assert settle(steady, [(frame(1), "B")], scorer) == ["A"]
+    assert settle(steady, [(frame(2), "C")], scorer) == ["C"]
+    assert settle(steady, [(frame(3), "B")], scorer) == ["C"]
+    assert scorer.asked == [[["B", "A"]], [["C", "A"]], [["B", "C"]]], "only where the caption differs"
+
+
+def test_a_batch_is_judged_as_one_frame_after_the_other() -> None:
+    scorer = Scripted({(1, "A"): -1.1, (2, "A"): -3.0, (2, "B"): -1.0, (3, "C"): -1.0, (3, "B"): -1.1, (3, "A"): -9.0})
+    steady = SteadyCaptions(MARGIN)
+    said = [(frame(0), "A"), (frame(1), "B"), (frame(2), "B"), (frame(3), "C")]
+    assert settle(steady, said[::-1], scorer)[::-1] == ["A", "A", "B", "B"]
+    assert len(scorer.asked) == 1, "all in one pass"
+
+
+def test_cameras_are_apart_and_a_late_frame_is_no_measure() -> None:
+    scorer = Scripted({})
+    steady = SteadyCaptions(MARGIN)
+    settle(steady, [(frame(5), "A"), (frame(5, "yard"), "B")], scorer)
+    assert settle(steady, [(frame(4), "C"), (frame(6), "C"), (frame(6, "yard"), "C")], scorer) == ["C", "A", "B"]
+
+
+@pytest.mark.parametrize("kept", [float("nan"), float("-inf")])
+def test_numbers_that_are_none_keep_nothing(kept: float) -> None:
+    steady = SteadyCaptions(MARGIN)
+    assert settle(steady, [(frame(0), "A"), (frame(1), "B")], Scripted({(1, "A"): kept})) == ["A", "B"]
+
+
+def test_another_model_has_words_of_its_own() -> None:
+    steady = SteadyCaptions(MARGIN)
+    settle(steady, [(frame(0), "A")], Scripted({}))
+    steady.forget()
+    assert settle(steady, [(frame(1), "B")], Scripted({})) == ["B"]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("AB"), st.sampled_from("ABC"), st.floats(-3, 0), st.floats(-3, 0)), max_size=12),
+    st.data(),
+)
+def test_how_frames_are_cut_into_batches_makes_no_difference(
+    frames: list[tuple[str, str, float, float]], data: st.DataObject
+) -> None:
+    table = {}
+    for second, (_, _, first, other) in enumerate(frames):
+        table |= {(second, "A"): first, (second, "B"): other, (second, "C"): -1.0}
+    outcomes = []
+    for sizes in ([1] * len(frames), data.draw(st.lists(st.integers(1, 5), min_size=len(frames), max_size=len(frames)))):
+        steady, left, found = SteadyCaptions(MARGIN), list(enumerate(frames)), []
+        for size in sizes:
+            batch, left = left[:size], left[size:]
+            found += settle(steady, [(frame(n, camera), name) for n, (camera, name, _, _) in batch], Scripted(table))
+        outcomes.append(found)
+    assert outcomes[0] == outcomes[1]
+
+
+def test_the_worker_writes_it_beside_the_frame_s_own(tmp_path: Path) -> None:
+    names = "AABAB"
+    keys = [make_key(FrameName("gate", START + timedelta(seconds=n), n)) for n in range(len(names))]
+    fill(tmp_path, {key: encoded(scene(64, 48, seed=n)) for n, key in enumerate(keys)})
+    seen: list[str] = list(names)
+
+    class Flickering(Scripted):
+        def caption(self, images: object) -> list[Caption]:
+            return [caption(seen.pop(0)) for _ in images]  # type: ignore[attr-defined]
+
+    config = STEADY.model_copy(update={"queue": 1})
+    made = check_oracle(tmp_path, work(local_store(tmp_path), Flickering({}), config).committed)
+    assert [made[key].caption for key in keys] == list(names)
+    assert [made[key].steady_caption for key in keys] == ["A"] * 5
+
+
+def test_a_captioner_that_tells_no_probabilities_gives_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fill(tmp_path, {f"a/{n}.jpg": encoded(scene(64, 48, seed=n)) for n in range(3)})
+    made = check_oracle(tmp_path, work(local_store(tmp_path), config=STEADY).committed)
+    assert {(one.status, one.steady_caption) for one in made.values()} == {("captioned", None)}
+    assert [entry.getMessage() for entry in caplog.records] == [
+        "worker.steady_captions: null tells no probabilities: there are none"
+    ]
+
+
+def test_where_scoring_fails_the_frame_is_captioned_all_the_same(tmp_path: Path) -> None:
+    fill(tmp_path, {f"a/{n}.jpg": encoded(scene(64, 48, seed=n)) for n in range(4)})
+    seen = list("ABAB")
+
+    class Failing(Scripted):
+        def caption(self, images: object) -> list[Caption]:
+            return [caption(seen.pop(0)) for _ in images]  # type: ignore[attr-defined]
+
+        def score(self, images: object, sentences: object) -> list[list[float]]:
+            raise ZeroDivisionError
+
+    made = check_oracle(tmp_path, work(local_store(tmp_path), Failing({}), STEADY).committed)
+    assert {one.status for one in made.values()} == {"captioned"}
