@@ -29,6 +29,7 @@ _FLAGS = (
     "--disable-component-update",
     "--disable-sync",
     "--disable-dev-shm-usage",
+    "--lang=en-US",
 )
 _AXE = "const [settle] = [...arguments].slice(-1); axe.run(document).then((found) => settle(found.violations))"
 
@@ -45,6 +46,7 @@ class Browser:
         self.command("Emulation.setDeviceMetricsOverride", **size)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.command("Emulation.setEmulatedMedia", features=[scheme])
+        self.command("Emulation.setTimezoneOverride", timezoneId="UTC")
         self.driver.get(address)
 
     def command(self, name: str, **arguments: Any) -> Any:
