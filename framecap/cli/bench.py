@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from framecap.config import Config
 
 def bench(config: Config, size: Size, source: Path | None, as_json: bool) -> int:
     """Measure and show; marks that are missed are shown, and are no failure."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # its processes end and its frames go, as after Ctrl-C
     with tempfile.TemporaryDirectory(prefix="framecap-bench-") as folder:
         head, sections = measure(config, size, source, Path(folder))
     if as_json:
