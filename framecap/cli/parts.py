@@ -132,6 +132,9 @@ class Work:
     def __init__(
         self, config: Config, store: Store, ingest: Ingest, captioner: Captioner, reload: Reload | None = None
     ) -> None:
+        from framecap.worker.heaps import share_heaps
+
+        share_heaps()
         self._config = config.worker
         self._store = store
         self._captioner = captioner
