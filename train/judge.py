@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from framecap.captioning.beam import BeamSettings, search
+from framecap.captioning.model.inference import InferenceDecoder
 from framecap.captioning.runtimes.pytorch import TorchDecoder
 from framecap.captioning.vocabulary import Vocabulary
 from framecap.errors import ModelError
@@ -55,7 +56,8 @@ def judge(lesson: CrossEntropy, photos: Photos, vocabulary: Vocabulary, here: Pr
 def _captions(lesson: CrossEntropy, features: Tensor, vocabulary: Vocabulary) -> Tensor:
     """The best sentence of each photo, (photos, max_words) word numbers."""
     rows = torch.full((len(features), BEAM.max_words), _NOTHING, device=features.device)
-    frames = TorchDecoder(lesson.decoder, features, vocabulary.start, vocabulary.never_said)
+    decoder = InferenceDecoder(lesson.decoder, vocabulary.never_said, features.dtype)
+    frames = TorchDecoder(decoder, features, vocabulary.start)
     for row, sentences in zip(rows, search(frames, vocabulary.end, BEAM), strict=True):
         if sentences is None:
             raise ModelError("the decoder gives NaN: the run has diverged: lower train.learning_rate")

@@ -11,7 +11,9 @@ import numpy as np
 import torch
 
 from framecap.captioning.bundle import Bundle
-from framecap.captioning.runtimes.pytorch import TorchRuntime
+from framecap.captioning.model.decoder import AttentionDecoder
+from framecap.captioning.model.encoder import Encoder
+from framecap.captioning.runtimes.pytorch import load_modules
 from framecap.captioning.vocabulary import PAD, START, Vocabulary
 from train.dataset import Split
 from train.scores import nltk_bleu
@@ -29,7 +31,11 @@ def teacher_forced(
 ) -> tuple[list[list[str]], list[list[list[str]]]]:
     """What validate() scores: for each caption the guessed words and its photo's captions, as the bundle's word numbers."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    runtime = TorchRuntime(bundle, device, threads)
+    if device.type == "cpu" and threads:
+        torch.set_num_threads(threads)
+    encoder, decoder = load_modules(bundle)
+    encoder.to(device)
+    decoder.to(device)
     numbers = np.array([bundle.vocabulary.number(word) for word in vocabulary.words])
     unwritten = {bundle.vocabulary.number(token) for token in (PAD, START)}
     said: list[list[str]] = []
@@ -37,7 +43,7 @@ def teacher_forced(
     for start in range(0, len(split), BATCH):
         photos = slice(start, start + BATCH)
         captions = numbers[split.captions[photos]]
-        guessed = _guess(runtime, split.pictures(start, min(start + BATCH, len(split))), captions)
+        guessed = _guess(encoder, decoder, split.pictures(start, min(start + BATCH, len(split))), captions)
         for photo, lengths in enumerate(split.lengths[photos]):
             references = [[str(word) for word in caption if word not in unwritten] for caption in captions[photo]]
             for words, length in zip(guessed[photo], lengths, strict=True):
@@ -47,9 +53,9 @@ def teacher_forced(
 
 
 @torch.inference_mode()
-def _guess(runtime: TorchRuntime, pictures: np.ndarray, captions: np.ndarray) -> np.ndarray:
+def _guess(encoder: Encoder, decoder: AttentionDecoder, pictures: np.ndarray, captions: np.ndarray) -> np.ndarray:
     """The most probable word after each word of each caption, (photos, n, length - 1)."""
-    features = runtime.encoder(torch.from_numpy(pictures).to(runtime.device))
-    hidden, _ = runtime.decoder(features, torch.from_numpy(captions).to(runtime.device))
-    guessed: np.ndarray = runtime.decoder.logits(hidden).argmax(dim=3).cpu().numpy()
+    features = encoder(torch.from_numpy(pictures).to(encoder.mean.device))
+    hidden, _ = decoder(features, torch.from_numpy(captions).to(features.device))
+    guessed: np.ndarray = decoder.logits(hidden).argmax(dim=3).cpu().numpy()
     return guessed

@@ -39,6 +39,7 @@ class Model:
         self.config = config
         self.bundle: Bundle = open_bundle(config.captioning.bundle)
         self.runtime = load_runtime(self.bundle, config.captioning)
+        self.batch_size = config.worker.filled_in(self.runtime.batch_size, self.runtime.lanes).batch_size
         size = Preprocessing(self.bundle.card.preprocessing.size)
         limit = config.worker.max_pixels
         self.images: Images = np.stack([decode(path.read_bytes(), size, limit).pixels for path in pictures])
@@ -75,12 +76,11 @@ class Model:
         return BundleCaptioner(self.bundle, self.runtime, config)
 
     def _batches(self, images: Images) -> Iterator[Images]:
-        size = self.config.worker.batch_size
-        return (images[start : start + size] for start in range(0, len(images), size))
+        return (images[start : start + self.batch_size] for start in range(0, len(images), self.batch_size))
 
     def _timed(self, work: Callable[[Images], object], part: float) -> Speed:
         pictures = self.images[: max(1, round(part * len(self.images)))]
-        work(pictures[: self.config.worker.batch_size])
+        work(pictures[: self.batch_size])
         _finish()
         started, cpu = time.perf_counter(), time.process_time()
         for images in self._batches(pictures):

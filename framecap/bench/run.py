@@ -64,6 +64,6 @@ def _head(subject: Subject) -> list[str]:
     kilobytes = statistics.mean(path.stat().st_size for path in pictures) / 1000
     return [
         f"{machine.describe()}; bundle {bundle.card.name} ({bundle.card.encoder.name}), {subject.model.runtime.name}, "
-        f"beam {config.captioning.beam}, batches of {config.worker.batch_size}",
+        f"beam {config.captioning.beam}, batches of {subject.model.batch_size}",
         f"{len(pictures)} JPEGs of 640x480 and {kilobytes:.0f} kB; medians of {subject.size.runs} runs, least to most",
     ]

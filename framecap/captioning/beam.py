@@ -10,7 +10,8 @@ among the best `beam` that end become finished, and the best `beam` that do not 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +19,7 @@ import numpy.typing as npt
 from array_api_compat import array_namespace, device, to_device
 
 Array = Any  # of whichever array library the runtime uses
+_NO_WORD = -1
 STEPS_BETWEEN_LOOKS = 4  # at whether every frame is done, on an accelerator: each look waits for it
 
 
@@ -67,7 +69,7 @@ class Sentence:
     score: float
     confidence: float
     truncated: bool
-    attention: npt.NDArray[np.float32] = field(compare=False, repr=False)  # (words, places)
+    attention: npt.NDArray[np.float32] | None = field(compare=False, repr=False)  # (words, places), of the best one only
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ class _Step:
 def search(decoder: Decoder, end: int, settings: BeamSettings) -> list[list[Sentence] | None]:
     """For each frame its best sentences, or None where the decoder gave NaN."""
     under_way = Search(decoder, end, settings)
-    look_every = 1 if str(device(under_way.broken)) == "cpu" else STEPS_BETWEEN_LOOKS
+    look_every = 1 if str(device(under_way.totals)) == "cpu" else STEPS_BETWEEN_LOOKS
     while under_way.length < settings.max_words:
         if under_way.length % look_every == 0 and bool(under_way.done):
             break
@@ -100,7 +102,7 @@ class Found:
 
     words: Array  # (frames, n, longest)
     log_probabilities: Array  # (frames, n, longest)
-    attention: Array  # (frames, n, longest, places)
+    attention: Array  # (frames, longest, places), of the best
     lengths: Array  # (frames, n), words without the end
     scores: Array  # (frames, n)
     ends: Array  # (frames, n), the end's log-probability; -inf: the sentence is truncated
@@ -115,11 +117,12 @@ class Search:
         log_probabilities, words, attention = decoder.step(None, None, settings.candidates)
         self.xp = xp = array_namespace(log_probabilities)
         where, frames, kind = device(log_probabilities), decoder.frames, log_probabilities.dtype
+        self._rows = _Rows(xp, frames, where)
         self.totals = xp.zeros((frames, 1), dtype=kind, device=where)
         self.history = xp.zeros((frames, 1, 0), dtype=words.dtype, device=where)
         self.finished = _Finished(xp, xp.full((frames, settings.beam), -xp.inf, dtype=kind, device=where), settings)
-        self.broken = xp.zeros((frames,), dtype=xp.bool, device=where)
         self.steps: list[_Step] = []
+        self._heard: list[Array] = []
         self._judge(log_probabilities, words, attention)
 
     @property
@@ -130,56 +133,95 @@ class Search:
     @property
     def done(self) -> Array:
         """Whether every frame has its sentences: (), boolean."""
-        return self.xp.all(self.finished.enough())
+        return self.xp.all(self.finished.enough)
 
     def advance(self) -> None:
         """Go one word further."""
-        xp = self.xp
-        live = _live(xp, self._best, self._ends, self.settings.beam)
-        self.totals = live.totals
-        kept = xp.take_along_axis(self.history, live.parents[:, :, None], axis=1)
-        self.history = xp.concat([kept, live.words[:, :, None]], axis=2)
-        self.steps.append(_Step(live.parents, live.words, live.log_probabilities, self._attention))
-        self._judge(*self.decoder.step(live.parents, live.words, self.settings.candidates))
+        best, beam = self._best, self.settings.beam
+        totals = self.xp.where(self._ends, -self.xp.inf, best.totals)
+        order = self.xp.argsort(totals, axis=1, descending=True, stable=True)[:, :beam]
+        take = self._rows.taker(order, totals.shape[1])
+        parents, words = take(best.parents), take(best.words)
+        self.totals = take(totals)
+        said = [self._rows.taker(parents, self.history.shape[1])(self.history)] if self.steps else []
+        self.history = self.xp.concat([*said, words[:, :, None]], axis=2)
+        self.steps.append(_Step(parents, words, take(best.log_probabilities), self._attention))
+        self._judge(*self.decoder.step(parents, words, self.settings.candidates))
 
     def _judge(self, log_probabilities: Array, words: Array, attention: Array) -> None:
         """Rank the continuations of all live sentences, and take out those that end."""
-        xp = self.xp
-        self.broken = xp.logical_or(self.broken, xp.any(xp.isnan(log_probabilities), axis=(1, 2)))
-        blocked = _repeats(xp, self.history, words, self.settings.block_ngrams)
+        xp, n = self.xp, self.settings.block_ngrams
+        frames, beams, candidates = log_probabilities.shape
+        totals = self.totals[:, :, None] + log_probabilities
         if not self.steps:
-            blocked = xp.logical_or(blocked, words == self.end)
-        totals = xp.where(blocked, -xp.inf, self.totals[:, :, None] + log_probabilities)
-        self._best = _Best.of(xp, totals, words, log_probabilities, 2 * self.settings.beam)
+            totals = xp.where(words == self.end, -xp.inf, totals)
+        if n and self.length >= n:
+            totals = xp.where(_repeats(xp, self.history, words, n), -xp.inf, totals)
+        flat = (frames, beams * candidates)
+        totals = xp.reshape(totals, flat)
+        order = xp.argsort(totals, axis=1, descending=True, stable=True)[:, : 2 * self.settings.beam]
+        take = self._rows.taker(order, beams * candidates)
+        self._best = _Best(
+            take(totals), order // candidates, take(xp.reshape(words, flat)), take(xp.reshape(log_probabilities, flat))
+        )
         self._ends = self._best.words == self.end
         self._attention = attention
-        self.finished.add(self._best, self._ends, self.length)
+        self._heard.append(log_probabilities)
+        self.finished.add(self._best, self._ends, self.length, self._rows)
 
     def found(self) -> Found:
-        """The sentences themselves, by following the parents back from their ends."""
-        xp, n = self.xp, min(self.settings.sentences, self.settings.beam)
-        done = self.finished
-        scores, ends, beams, lengths = (values[:, :n] for values in (done.scores, done.ends, done.parents, done.steps))
+        """The sentences themselves, by following the parents back from their ends; the search is as it was before."""
+        xp, beam, done = self.xp, self.settings.beam, self.finished
+        n = min(self.settings.sentences, beam)
+        scores, ends, places = done.scores[:, :n], done.ends[:, :n], done.places[:, :n]
+        rows = _Rows(xp, len(scores), device(scores))  # of its own: a recorded step must not need what is made here
         best = xp.argmax(self.totals, axis=1)[:, None]  # of those that did not finish
-        score = xp.take_along_axis(self.totals, best, axis=1) / max(1, self.length) ** self.settings.length_penalty
+        score = rows.taker(best, self.totals.shape[1])(self.totals) / max(1, self.length) ** self.settings.length_penalty
         truncated = xp.logical_and(xp.isinf(scores), xp.arange(n, device=device(scores))[None, :] == 0)
-        beams = xp.where(truncated, xp.astype(best, beams.dtype), beams)
-        lengths = xp.where(truncated, self.length, lengths)
-        scores = xp.where(truncated, score, scores)
-        return Found(*self._followed(beams, lengths), lengths, scores, ends, self.broken)
+        beams = xp.where(truncated, xp.astype(best, places.dtype), places % beam)
+        lengths = xp.where(truncated, self.length, places // beam)
+        heard = xp.concat([xp.reshape(values, (len(values), -1)) for values in self._heard], axis=1)
+        broken = xp.any(xp.isnan(heard), axis=1)
+        return Found(*self._followed(rows, beams, lengths), lengths, xp.where(truncated, score, scores), ends, broken)
 
-    def _followed(self, beams: Array, lengths: Array) -> tuple[Array, Array, Array]:
+    def _followed(self, rows: _Rows, beams: Array, lengths: Array) -> tuple[Array, Array, Array]:
         """Words, log-probabilities and attention of the sentences that `beams` (frames, n) held after `lengths` words."""
         xp = self.xp
         words, log_probabilities, attention = [], [], []
         for number in range(self.length - 1, -1, -1):
             step = self.steps[number]
-            words.append(xp.take_along_axis(step.words, beams, axis=1))
-            log_probabilities.append(xp.take_along_axis(step.log_probabilities, beams, axis=1))
-            parents = xp.take_along_axis(step.parents, beams, axis=1)
-            attention.append(xp.take_along_axis(step.attention, parents[:, :, None], axis=1))
+            take = rows.taker(beams, step.words.shape[1])
+            parents = take(step.parents)
+            words.append(take(step.words))
+            log_probabilities.append(take(step.log_probabilities))
+            attention.append(rows.taker(parents[:, :1], step.attention.shape[1])(step.attention)[:, 0])
             beams = xp.where(lengths > number, parents, beams)
-        return xp.stack(words[::-1], axis=2), xp.stack(log_probabilities[::-1], axis=2), xp.stack(attention[::-1], axis=2)
+        return xp.stack(words[::-1], axis=2), xp.stack(log_probabilities[::-1], axis=2), xp.stack(attention[::-1], axis=1)
+
+
+class _Rows:
+    """Takes entries of arrays (frames, width, ...) by their numbers within each frame, as rows of one long array.
+
+    On a GPU that is one small kernel for each array, where take_along_axis, which looks at the numbers first, is five.
+    """
+
+    def __init__(self, xp: Any, frames: int, where: Any) -> None:
+        self.xp, self.frames = xp, frames
+        self._numbers = xp.arange(frames, dtype=xp.int64, device=where)[:, None]
+        self._firsts: dict[int, Array] = {}
+
+    def taker(self, order: Array, width: int) -> Callable[[Array], Array]:
+        """What takes entries `order` (frames, n) of each frame's `width`: (frames, width, ...) → (frames, n, ...)."""
+        xp, frames = self.xp, self.frames
+        if width not in self._firsts:
+            self._firsts[width] = self._numbers * width
+        rows = xp.reshape(order + self._firsts[width], (-1,))
+
+        def take(values: Array) -> Array:
+            rest = values.shape[2:]
+            return xp.reshape(xp.take(xp.reshape(values, (frames * width, *rest)), rows, axis=0), (*order.shape, *rest))
+
+        return take
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,76 +233,49 @@ class _Best:
     words: Array
     log_probabilities: Array
 
-    @classmethod
-    def of(cls, xp: Any, totals: Array, words: Array, log_probabilities: Array, n: int) -> _Best:
-        frames, beams, candidates = totals.shape
-        flat = xp.reshape(totals, (frames, beams * candidates))
-        order = xp.argsort(flat, axis=1, descending=True, stable=True)[:, :n]
-
-        def take(values: Array) -> Array:
-            return xp.take_along_axis(xp.reshape(values, (frames, beams * candidates)), order, axis=1)
-
-        return cls(take(totals), order // candidates, take(words), take(log_probabilities))
-
-    def take(self, xp: Any, order: Array) -> _Best:
-        def pick(values: Array) -> Array:
-            return xp.take_along_axis(values, order, axis=1)
-
-        return _Best(pick(self.totals), pick(self.parents), pick(self.words), pick(self.log_probabilities))
-
-
-def _live(xp: Any, best: _Best, ends: Array, beam: int) -> _Best:
-    """The best `beam` continuations that do not end, in their order."""
-    order = xp.argsort(xp.astype(ends, xp.int32), axis=1, stable=True)[:, :beam]
-    live = best.take(xp, order)
-    ended = xp.take_along_axis(ends, order, axis=1)  # only where the vocabulary is smaller than the beam
-    return replace(live, totals=xp.where(ended, -xp.inf, live.totals))
-
 
 def _repeats(xp: Any, history: Array, words: Array, n: int) -> Array:
-    """(frames, beams, candidates): whether the candidate would complete a group of n words that the sentence has already."""
+    """(frames, beams, candidates): whether the candidate would complete a group of n words that the sentence has already.
+
+    The sentences have n words at least.
+    """
     length = history.shape[2]
-    if not n or length < n:
-        return xp.zeros(words.shape, dtype=xp.bool, device=device(words))
     groups = length - n + 1
-    same = xp.ones((*history.shape[:2], groups), dtype=xp.bool, device=device(words))
-    for place in range(n - 1):
-        last = history[:, :, length - n + 1 + place]
-        same = xp.logical_and(same, history[:, :, place : place + groups] == last[:, :, None])
     followers = history[:, :, n - 1 :]
-    hit = xp.logical_and(words[:, :, :, None] == followers[:, :, None, :], same[:, :, None, :])
-    return xp.any(hit, axis=3)
+    for place in range(n - 1):  # a follower counts where the n - 1 words before it are the last n - 1
+        last = history[:, :, length - n + 1 + place, None]
+        followers = xp.where(history[:, :, place : place + groups] == last, followers, _NO_WORD)
+    return xp.any(words[:, :, :, None] == followers[:, :, None, :], axis=3)
 
 
 class _Finished:
-    """The finished sentences of each frame, the best `beam` by score: where they ended, and the end's log-probability."""
+    """The finished sentences of each frame, the best `beam` by score: the end's log-probability, and where they ended.
+
+    `places` are step * beam + parent.
+    """
 
     def __init__(self, xp: Any, nothing: Array, settings: BeamSettings) -> None:
         self.xp, self.settings = xp, settings
         self.scores = nothing
         self.ends = nothing
-        self.parents = xp.zeros(nothing.shape, dtype=xp.int64, device=device(nothing))
-        self.steps = xp.zeros(nothing.shape, dtype=xp.int64, device=device(nothing))
+        self.places = xp.zeros(nothing.shape, dtype=xp.int64, device=device(nothing))
 
+    @property
     def enough(self) -> Array:
         """Which frames are done."""
-        return self.xp.all(self.scores > -self.xp.inf, axis=1)
+        return self.scores[:, -1] > -self.xp.inf
 
-    def add(self, best: _Best, ends: Array, step: int) -> None:
+    def add(self, best: _Best, ends: Array, step: int, rows: _Rows) -> None:
         """Take in the continuations among the best `beam` that end, except for frames that are done."""
         xp, beam = self.xp, self.settings.beam
-        accepted = xp.logical_and(ends[:, :beam], xp.logical_not(self.enough())[:, None])
+        accepted = xp.logical_and(ends[:, :beam], xp.isinf(self.scores[:, -1:]))
         scores = xp.where(accepted, best.totals[:, :beam] / (step + 1) ** self.settings.length_penalty, -xp.inf)
-        all_scores = xp.concat([self.scores, scores], axis=1)
-        order = xp.argsort(all_scores, axis=1, descending=True, stable=True)[:, :beam]
-
-        def merge(old: Array, new: Array) -> Array:
-            return xp.take_along_axis(xp.concat([old, xp.astype(new, old.dtype)], axis=1), order, axis=1)
-
-        self.ends = merge(self.ends, best.log_probabilities[:, :beam])
-        self.parents = merge(self.parents, best.parents[:, :beam])
-        self.steps = merge(self.steps, xp.full(scores.shape, step, dtype=xp.int64, device=device(scores)))
-        self.scores = xp.take_along_axis(all_scores, order, axis=1)
+        scores = xp.concat([self.scores, scores], axis=1)
+        take = rows.taker(xp.argsort(scores, axis=1, descending=True, stable=True)[:, :beam], scores.shape[1])
+        self.scores = take(scores)
+        self.ends = take(xp.concat([self.ends, best.log_probabilities[:, :beam]], axis=1))
+        places = xp.astype(best.parents[:, :beam], xp.int64) + step * beam
+        self.places = take(xp.concat([self.places, places], axis=1))
 
 
 def read(found: Found) -> list[list[Sentence] | None]:
@@ -281,7 +296,7 @@ def read(found: Found) -> list[list[Sentence] | None]:
             score=scores[frame][n],
             confidence=min(1.0, math.exp(sum(tokens) / len(tokens))),
             truncated=end == -math.inf,
-            attention=attention[frame, n, :length],
+            attention=attention[frame, :length] if n == 0 else None,
         )
 
     return [

@@ -59,6 +59,16 @@ class Captioner(Protocol):
         """Whether they are squares of that size; else they keep their proportions, and small ones their size."""
         ...
 
+    @property
+    def lanes(self) -> int:
+        """How many batches it can work on at the same time, each for a thread of its own."""
+        ...
+
+    @property
+    def batch_size(self) -> int:
+        """How many frames it had best get at once."""
+        ...
+
     def caption(self, images: Pictures) -> Sequence[Caption | Exception]:
         """One caption per image; a frame that cannot be captioned is an exception (a ModelError) in its place.
 

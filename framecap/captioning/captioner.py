@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from framecap.captioning.beam import BeamSettings, Decoder, Sentence, search
+from framecap.captioning.beam import BeamSettings, Decoder, Sentence
 from framecap.captioning.bundle import Bundle
 from framecap.captioning.caption import Caption, Images, ModelName, Pictures
 from framecap.captioning.score import score
@@ -17,12 +17,18 @@ from framecap.errors import NonFiniteOutput
 
 
 class Runtime(Protocol):
-    """What executes a bundle."""
+    """What executes a bundle; `lanes` and `batch_size` as those of `caption.Captioner`."""
 
     name: str
+    lanes: int
+    batch_size: int
 
     def look(self, images: Images) -> Decoder:
         """Everything that is done once a frame, for the images (n, size, size, 3) uint8 RGB."""
+        ...
+
+    def describe(self, images: Images, end: int, settings: BeamSettings) -> list[list[Sentence] | None]:
+        """Look, and search each frame's best sentences; None where the model gave NaN."""
         ...
 
 
@@ -49,9 +55,17 @@ class BundleCaptioner:
     def image_size(self) -> int:
         return self.bundle.card.preprocessing.size
 
+    @property
+    def lanes(self) -> int:
+        return self.runtime.lanes
+
+    @property
+    def batch_size(self) -> int:
+        return self.runtime.batch_size
+
     def caption(self, images: Pictures) -> Sequence[Caption | Exception]:
         """See `caption.Captioner`."""
-        found = search(self.runtime.look(np.asarray(images)), self.bundle.vocabulary.end, self.settings)
+        found = self.runtime.describe(np.asarray(images), self.bundle.vocabulary.end, self.settings)
         return [
             self._caption(sentences) if sentences else NonFiniteOutput("the model gave NaN for this picture")
             for sentences in found
@@ -73,7 +87,7 @@ class BundleCaptioner:
             truncated=best.truncated,
             uncertain=confidence < self.config.uncertain_below if self.bundle.card.calibration else None,
             alternatives=tuple((self._text(other), self._confidence(other)) for other in others),
-            attention=best.attention.reshape(-1, *self.bundle.card.places),
+            attention=None if best.attention is None else best.attention.reshape(-1, *self.bundle.card.places),
         )
 
     def _confidence(self, found: Sentence) -> float:

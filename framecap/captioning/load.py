@@ -49,7 +49,7 @@ def load_runtime(bundle: Bundle, config: CaptioningConfig) -> Runtime:
         from framecap.captioning.runtimes.pytorch import TorchRuntime
 
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return TorchRuntime(bundle, device, config.threads)
+        return TorchRuntime(bundle, device, config.threads, config.precision)
     from framecap.captioning.runtimes.onnx import OnnxRuntime
 
     return OnnxRuntime(bundle, config.threads)

@@ -58,6 +58,7 @@ class OpenAICaptioner:
     """See `caption.Captioner`. Its requests run in an event loop of its own, until `close`."""
 
     squashes = False
+    lanes, batch_size = 1, 16
 
     def __init__(self, config: CaptioningConfig) -> None:
         self._config, self._server = config, config.openai

@@ -31,6 +31,7 @@ class TransformersCaptioner:
     """See `caption.Captioner`."""
 
     squashes = False
+    lanes, batch_size = 1, 16
 
     def __init__(self, config: CaptioningConfig) -> None:
         self._config = config

@@ -139,7 +139,7 @@ class Work:
         self._store = store
         self._captioner = captioner
         self._reload = reload
-        _warm(captioner)
+        _warm(captioner, config.worker.filled_in(captioner.batch_size, captioner.lanes).batch_size)
         self._ingest = ingest
         self.address = self._store.address
         self.model = self._captioner.model
@@ -169,9 +169,11 @@ def open_work(config: Config, reload: Reload | None = None) -> Work:
     from framecap.stores import open_store
 
     store = open_store(config.store)
-    ingest = open_ingest(config.ingest, store, config.store, config.worker.queue)
-    config = _fit_for_a_queue(config) if config.ingest.queue else config
-    return Work(config, store, ingest, load_captioner(config.captioning), reload)
+    captioner = load_captioner(config.captioning)
+    worker = config.worker.filled_in(captioner.batch_size, captioner.lanes)
+    config = config.model_copy(update={"worker": worker})
+    ingest = open_ingest(config.ingest, store, config.store, worker.queue)
+    return Work(_fit_for_a_queue(config) if config.ingest.queue else config, store, ingest, captioner, reload)
 
 
 def load_another(config: CaptioningConfig) -> Captioner:
@@ -193,20 +195,25 @@ def _fit_for_a_queue(config: Config) -> Config:
     return config.model_copy(update={"worker": config.worker.model_copy(update=off)})
 
 
-def _warm(captioner: Captioner) -> None:
-    """The first picture takes longest: no frame should wait for that. Raises the error of who would caption none."""
+def _warm(captioner: Captioner, batch_size: int) -> None:
+    """A first picture, and on a GPU a first batch, take longest: no frame should wait for that.
+
+    Raises the error of who would caption none.
+    """
     answer = _first_answer(captioner)
+    if captioner.lanes > 1 and not isinstance(answer, Exception):
+        answer = _first_answer(captioner, batch_size)
     if isinstance(answer, CaptionerDenied | CaptionRefused | CaptionTooLong):  # of a grey picture: every frame would fail
         raise answer
     if isinstance(answer, Exception):
         logger.warning("the model does not caption yet: %s", answer)
 
 
-def _first_answer(captioner: Captioner) -> Caption | Exception:
-    """What it says of a grey picture."""
+def _first_answer(captioner: Captioner, frames: int = 1) -> Caption | Exception:
+    """What it says of a grey picture, of which it gets so many at once."""
     size = captioner.image_size
     try:
-        return captioner.caption(np.full((1, size, size, 3), 127, np.uint8))[0]
+        return captioner.caption(np.full((frames, size, size, 3), 127, np.uint8))[0]
     except FramecapError as error:  # a device that is full, or whatever else the worker has patience with
         return error
 

@@ -45,7 +45,11 @@ def caption(config: Config, files: list[str], as_json: bool) -> int:
     failed = False
     try:
         # From a person each path is answered before the next one is asked for; files and pipes go in batches.
-        batch_size = config.worker.batch_size if files or not sys.stdin.isatty() else 1
+        batch_size = (
+            config.worker.filled_in(captioner.batch_size, captioner.lanes).batch_size
+            if files or not sys.stdin.isatty()
+            else 1
+        )
         for batch in _batches(files or _asked(), batch_size):
             for answer in _caption_batch(batch, captioner, pool, config.worker):
                 failed = failed or isinstance(answer.outcome, Exception)

@@ -60,6 +60,9 @@ class CaptioningConfig(Section):
     runtime: Literal["auto", "onnx", "torch", "null"] = Field(
         "auto", description="auto: torch where CUDA is, onnx elsewhere; null: no model, for tests of everything else"
     )
+    precision: Literal["auto", "fp32", "fp16", "bf16"] = Field(
+        "auto", description="of runtime torch; auto: fp16 on a GPU, fp32 on a CPU"
+    )
     threads: int = Field(0, ge=0, le=256, description="of inference; 0: as many as cores")
     beam: int = Field(5, ge=1, le=32)
     max_words: int = Field(24, ge=1, le=100)

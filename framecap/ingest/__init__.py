@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from framecap.config import StoreConfig, WorkerConfig
+from framecap.config import StoreConfig
 
 if TYPE_CHECKING:
     from framecap.config import IngestConfig
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["open_ingest"]
 
 _HERE = StoreConfig()
-_CAPACITY = WorkerConfig().queue
+_CAPACITY = 64
 
 
 def open_ingest(config: IngestConfig, store: Store, place: StoreConfig = _HERE, capacity: int = _CAPACITY) -> Ingest:

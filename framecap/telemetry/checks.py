@@ -16,7 +16,7 @@ class Pulse:
     """A loop that moves beats; one that has not beaten for `limit_seconds` hangs. Beaten by one thread, felt by any."""
 
     def __init__(self, name: str, limit_seconds: float) -> None:
-        self._name = name
+        self.name = name
         self._limit = limit_seconds
         self._last: float | None = None
 
@@ -30,7 +30,7 @@ class Pulse:
     def problem(self) -> str | None:
         last = self._last
         seconds = 0.0 if last is None else time.monotonic() - last
-        return f"{self._name} has not moved for {seconds:.0f} s" if seconds > self._limit else None
+        return f"{self.name} has not moved for {seconds:.0f} s" if seconds > self._limit else None
 
 
 class Health:

@@ -129,6 +129,7 @@ def compare(
 
     `on_picture` hears of how many more are done.
     """
+    config = config.filled_in(old.batch_size, old.lanes)
     sides = tuple(Side(captioner.model.name, captioner.model.bundle_hash) for captioner in (old, new))
     lookers = [_Looker(captioner, config) for captioner in (old, new)]
     try:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
 
 from framecap.worker.jobs import Hand, Job
 
 
 class Batches:
-    """One thread takes; any number put."""
+    """Any number of threads put and take; one batch is filled at a time."""
 
     def __init__(self, wait_seconds: float, hand: Hand) -> None:
         self._wait_seconds = wait_seconds
         self._hand = hand
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._taking = threading.Lock()
         self._ended = False
 
     def put(self, job: Job) -> None:
@@ -29,6 +31,10 @@ class Batches:
 
         Waits for the first one; for more only up to the deadline, and only while any are on their way.
         """
+        with self._taking:
+            return self._take(limit)
+
+    def _take(self, limit: int) -> list[Job] | None:
         job = None if self._ended else self._queue.get()
         deadline = time.monotonic() + self._wait_seconds
         batch: list[Job] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,11 +22,16 @@ _ALARMING_FAILURES = 16  # so many say that it is not the frames
 
 
 class SteadyCaptioner:
-    """Halves the batch when the device's memory is full, doubles it again later, and keeps a frame's error to the frame."""
+    """Halves the batch when the device's memory is full, doubles it again later, and keeps a frame's error to the frame.
+
+    May be called from any number of threads: as many as the captioner has lanes get through to it at a time.
+    """
 
     def __init__(self, captioner: Captioner, batch_size: int) -> None:
         self._captioner = captioner
         self._batch_size = batch_size
+        self._lanes = threading.BoundedSemaphore(captioner.lanes)
+        self._counting = threading.Lock()
         self._fitted = 0
         self._failures = 0  # frames in a row without a caption
         self.limit = batch_size
@@ -51,13 +57,15 @@ class SteadyCaptioner:
 
     def caption(self, pictures: Sequence[Images]) -> list[Caption | Exception]:
         """One caption or exception for each picture of shape (height, width, 3)."""
-        answers = self._answers(pictures)
-        for answer in answers:
-            if isinstance(answer, CaptionerUnavailable):  # it says nothing of the frame, and the worker has patience
-                continue
-            self._failures = self._failures + 1 if isinstance(answer, Exception) else 0
-            if self._failures == _ALARMING_FAILURES:
-                logger.error("%d frames in a row could not be captioned, the last because: %s", self._failures, answer)
+        with self._lanes:
+            answers = self._answers(pictures)
+        with self._counting:
+            for answer in answers:
+                if isinstance(answer, CaptionerUnavailable):  # it says nothing of the frame, and the worker has patience
+                    continue
+                self._failures = self._failures + 1 if isinstance(answer, Exception) else 0
+                if self._failures == _ALARMING_FAILURES:
+                    logger.error("%d frames in a row could not be captioned, the last because: %s", self._failures, answer)
         return answers
 
     def problem(self) -> str | None:
@@ -98,15 +106,17 @@ class SteadyCaptioner:
         return answers
 
     def _shrink(self, tried: int) -> None:
-        self.limit = tried // 2
-        self._fitted = 0
+        with self._counting:
+            self.limit = min(self.limit, tried // 2)
+            self._fitted = 0
         logger.warning("the device has no memory for %d pictures at once: going on with %d", tried, self.limit)
 
     def _grow(self) -> None:
-        self._fitted += 1
-        if self.limit < self._batch_size and self._fitted >= _RECOVERY_BATCHES:
-            self.limit = min(2 * self.limit, self._batch_size)
-            self._fitted = 0
+        with self._counting:
+            self._fitted += 1
+            if self.limit < self._batch_size and self._fitted >= _RECOVERY_BATCHES:
+                self.limit = min(2 * self.limit, self._batch_size)
+                self._fitted = 0
 
 
 def _checked(caption: Caption | Exception) -> Caption | Exception:

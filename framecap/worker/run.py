@@ -36,6 +36,7 @@ from framecap.errors import (
 from framecap.ingest.base import Ingest
 from framecap.sidecar import Sidecar
 from framecap.stores.base import Commit, Store
+from framecap.telemetry import Pulse
 from framecap.worker.batches import Batches
 from framecap.worker.folders import Folders
 from framecap.worker.jobs import Hand, Job, Room
@@ -95,7 +96,7 @@ class _Worker:
         tally: Tally,
         reload: Reload | None,
     ) -> None:
-        self._config = config
+        self._config = config = config.filled_in(captioner.batch_size, captioner.lanes)
         self._store = store
         self._ingest = ingest
         self._model = WorkingModel(captioner, config)
@@ -110,16 +111,19 @@ class _Worker:
         self._reading = Stage("read", _READERS, self._read, self._went_wrong)
         self._decoding = Stage("decode", self._model.decoders, self._decode, self._went_wrong)
         self._committing = Stage("commit", _COMMITTERS, self._commit, self._went_wrong)
-        self._vitals = Vitals(ingest, [self._patience.problem, self._folders.problem, self._model.problem])
+        self._vitals = Vitals(ingest, [self._patience.problem, self._folders.problem, self._model.problem], captioner.lanes)
         self._over = False  # what is still under way is nobody's any more
         self._fatal: BaseException | None = None
 
     def run(self, stop: Flag, finish: Flag) -> WorkSummary:
         started = time.monotonic()
         leasing = threading.Thread(target=self._guarded, args=(self._lease_frames, stop, finish), name="lease", daemon=True)
-        captioning = threading.Thread(target=self._guarded, args=(self._caption_batches,), name="caption", daemon=True)
+        captioning = [
+            threading.Thread(target=self._guarded, args=(self._caption_batches, pulse), name=pulse.name, daemon=True)
+            for pulse in self._vitals.captioning
+        ]
         stages = (self._reading, self._decoding, self._committing)
-        threads = [leasing, captioning, *(thread for stage in stages for thread in stage.threads)]
+        threads = [leasing, *captioning, *(thread for stage in stages for thread in stage.threads)]
         with self._vitals.seen():
             try:
                 for thread in threads:
@@ -202,12 +206,12 @@ class _Worker:
         """Bytes that the picture takes between reading and decoding."""
         return min(job.entry.size, self._config.max_bytes)
 
-    def _caption_batches(self) -> None:
+    def _caption_batches(self, pulse: Pulse) -> None:
         while (batch := self._batches.take(self._model.limit)) is not None and not self._over:
             started = time.monotonic()
-            self._vitals.captioning.beat()
+            pulse.beat()
             answers = self._model.caption(batch)
-            self._vitals.captioning.rest()
+            pulse.rest()
             seconds = self._spent("caption", started)
             for job, answer in zip(batch, answers, strict=True):
                 job.wait_seconds = started - job.decoded_at
@@ -361,7 +365,7 @@ class _Worker:
         for thread in threads:
             thread.join(max(deadline - time.monotonic(), 0.0))
 
-    def _guarded(self, body: Callable[..., None], *arguments: Flag) -> None:
+    def _guarded(self, body: Callable[..., None], *arguments: Flag | Pulse) -> None:
         try:
             body(*arguments)
         except BaseException as error:  # a thread's error must end the worker, not only the thread

@@ -15,11 +15,11 @@ _CAPTIONING_HANGS_SECONDS = 600.0  # over one batch: a large model on few cores 
 
 
 class Vitals:
-    """Two pulses: `leasing` beats all the time, `captioning` at the start of a batch, and rests after it."""
+    """`leasing` beats all the time, each of `captioning` (one a lane) at the start of a batch, and rests after it."""
 
-    def __init__(self, ingest: Ingest, troubles: Sequence[Check]) -> None:
+    def __init__(self, ingest: Ingest, troubles: Sequence[Check], lanes: int) -> None:
         self.leasing = Pulse("leasing", _LEASING_HANGS_SECONDS)
-        self.captioning = Pulse("captioning", _CAPTIONING_HANGS_SECONDS)
+        self.captioning = [Pulse(f"captioning {lane}", _CAPTIONING_HANGS_SECONDS) for lane in range(lanes)]
         self._ingest = ingest
         self._troubles = troubles
 
@@ -29,7 +29,7 @@ class Vitals:
         self.leasing.beat()
         oldest_pending_seconds.set_function(self._oldest_pending)
         try:
-            with health.watching([self.leasing.problem, self.captioning.problem], self._troubles):
+            with health.watching([pulse.problem for pulse in (self.leasing, *self.captioning)], self._troubles):
                 yield
         finally:
             oldest_pending_seconds.set_function(float)

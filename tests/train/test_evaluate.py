@@ -14,7 +14,7 @@ import torch
 from framecap.captioning.bundle import open_bundle
 from framecap.captioning.captioner import BundleCaptioner
 from framecap.captioning.load import load_runtime
-from framecap.captioning.runtimes.pytorch import TorchRuntime
+from framecap.captioning.runtimes.pytorch import load_modules
 from framecap.captioning.vocabulary import PAD, START, UNKNOWN
 from framecap.config import CaptioningConfig
 from framecap.errors import ConfigError, MissingError
@@ -160,7 +160,7 @@ def test_the_seeds_bleu_is_its_validate(tiny_bundle: Path, data: Path) -> None:
     """Against the tutorial's own way: caption after caption, word after word, its code's names and steps."""
     bundle, folder = open_bundle(str(tiny_bundle)), DataFolder(data)
     split, word_map = folder.split("VAL"), {word: n for n, word in enumerate(bundle.vocabulary.words)}
-    runtime = TorchRuntime(bundle, torch.device("cpu"), 0)
+    encoder, decoder = load_modules(bundle)
     references, hypotheses = [], []
     with torch.no_grad():
         for photo in range(len(split)):
@@ -169,13 +169,13 @@ def test_the_seeds_bleu_is_its_validate(tiny_bundle: Path, data: Path) -> None:
                 for caption in split.captions[photo]
             ]
             img_captions = [[w for w in c if w not in {word_map[START], word_map[PAD]}] for c in encoded]
-            features = runtime.encoder(torch.from_numpy(split.pictures(photo, photo + 1)))
+            features = encoder(torch.from_numpy(split.pictures(photo, photo + 1)))
             for caption, length in zip(encoded, split.lengths[photo], strict=True):
-                memory, state = runtime.decoder.begin(features)
+                memory, state = decoder.begin(features)
                 preds = []
                 for word in caption[: length - 1]:
-                    state, _ = runtime.decoder.advance(memory, state, torch.tensor([[word]]))
-                    preds.append(int(runtime.decoder.logits(state.hidden).argmax()))
+                    state, _ = decoder.advance(memory, state, torch.tensor([[word]]))
+                    preds.append(int(decoder.logits(state.hidden).argmax()))
                 references.append(img_captions)
                 hypotheses.append(preds)
     said, meant = teacher_forced(bundle, split, folder.vocabulary)

@@ -98,6 +98,7 @@ class ScriptedCaptioner:
 
     image_size = 32
     squashes = True
+    lanes, batch_size = 1, 16
     model = ModelName("scripted", "1" * 64, "scripted")
 
     def __init__(self, answer: Callable[[Images], Sequence[Caption | Exception]]) -> None:

@@ -28,7 +28,7 @@ def seconds() -> float:
 
 def test_the_age_of_the_oldest_frame_is_looked_up_when_somebody_asks() -> None:
     ingest = Waiting(time.time() - 100)
-    with Vitals(ingest, []).seen():  # type: ignore[arg-type]
+    with Vitals(ingest, [], 1).seen():  # type: ignore[arg-type]
         assert seconds() == pytest.approx(100, abs=5)
         ingest.oldest = time.time() + 3600  # a clock was wrong
         assert seconds() == 0
@@ -40,15 +40,15 @@ def test_the_age_of_the_oldest_frame_is_looked_up_when_somebody_asks() -> None:
 
 def test_pulses_and_troubles_count_while_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
     troubles: list[str | None] = [None]
-    vitals = Vitals(Waiting(None), [lambda: troubles[0]])  # type: ignore[arg-type]
+    vitals = Vitals(Waiting(None), [lambda: troubles[0]], 2)  # type: ignore[arg-type]
     with vitals.seen():
         assert (health.not_alive(), health.not_ready()) == ([], [])
         troubles[0] = "no space"
         assert (health.not_alive(), health.not_ready()) == ([], ["no space"])
-        vitals.captioning.beat()
+        vitals.captioning[1].beat()
         now = time.monotonic()
         monkeypatch.setattr(time, "monotonic", lambda: now + 100)
         assert health.not_alive() == ["leasing has not moved for 100 s"], "a batch may take longer"
         monkeypatch.setattr(time, "monotonic", lambda: now + 700)
-        assert health.not_alive() == ["leasing has not moved for 700 s", "captioning has not moved for 700 s"]
+        assert health.not_alive() == ["leasing has not moved for 700 s", "captioning 1 has not moved for 700 s"]
     assert health.not_alive() == []

@@ -13,6 +13,7 @@ class NullCaptioner:
     """A captioner without a model."""
 
     squashes = True
+    lanes, batch_size = 1, 16
 
     def __init__(self, image_size: int = 224) -> None:
         self._image_size = image_size

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from framecap.captioning.beam import BeamSettings, Sentence, search
 from framecap.captioning.bundle import DECODER, ENCODER, Bundle
 from framecap.captioning.caption import Images
 from framecap.errors import BundleError, DeviceMemoryError
@@ -20,6 +21,7 @@ class OnnxRuntime:
     """Both graphs of a bundle, loaded."""
 
     name = "onnxruntime"
+    lanes, batch_size = 1, 16
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
         options = onnxruntime.SessionOptions()
@@ -54,6 +56,10 @@ class OnnxRuntime:
         """Everything that is done once a frame."""
         values, keys, hidden, cell = run(self.encoder, {"images": images})
         return OnnxDecoder(self, values, keys, hidden, cell)
+
+    def describe(self, images: Images, end: int, settings: BeamSettings) -> list[list[Sentence] | None]:
+        """See `captioner.Runtime.describe`."""
+        return search(self.look(images), end, settings)
 
 
 class OnnxDecoder:
