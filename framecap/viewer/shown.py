@@ -8,6 +8,7 @@ from typing import Any
 
 from framecap.sidecar import Sidecar
 from framecap.telemetry import mask
+from framecap.timeline.segments import shown_caption
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Shown:
             committed_at=sidecar.committed_at.timestamp(),
             position=frame.position,
             status=sidecar.status,
-            caption=sidecar.steady_caption or sidecar.caption,
+            caption=shown_caption(sidecar),
             confidence=sidecar.confidence,
             uncertain=sidecar.uncertain,
             kind=error.kind if error else None,

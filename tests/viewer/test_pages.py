@@ -77,6 +77,12 @@ def test_a_frame_s_own_page(page: Page, frames: Path) -> None:
     assert page.ask("/sidecar", key=key).json == json.loads((frames / f"{key}.json").read_text())
 
 
+def test_lists_show_the_scene_s_steady_caption_and_a_frame_s_page_its_own(page: Page, frames: Path) -> None:
+    key = captioned_frame(frames, "door", 5, "A dog comes.", steady_caption="A dog.")
+    answer = page.ask("/api/frame", key=key).json
+    assert (answer["shown"]["caption"], answer["sidecar"]["caption"]) == ("A dog.", "A dog comes.")
+
+
 def test_pictures(page: Page, frames: Path) -> None:
     key = key_of("door", 0)
     put_frame(frames, key, jpeg(width=1200, height=600))
