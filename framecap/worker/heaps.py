@@ -10,7 +10,7 @@ _HEAPS = 2
 
 
 def share_heaps() -> None:
-    """Before the threads start. glibc gives threads up to eight heaps for each core, and each keeps what it once held: a worker
-    grew by 12 MB within ten minutes until all had. Other C libraries are left alone."""
+    """Before the threads start. glibc gives threads up to eight heaps for each core, and each keeps what it once held: a
+    worker grew by 12 MB within ten minutes until all had. Other C libraries are left alone."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _HEAPS)
