@@ -146,7 +146,8 @@ def test_what_waited_in_a_buffer_is_not_labelled_new(camera: MjpegCamera, store:
 
 
 @pytest.mark.faults(24)
-def test_what_waited_for_a_slow_store_is_not_labelled_new(camera: MjpegCamera, store: MemoryStore) -> None:
+def test_what_waited_for_a_slow_store_is_not_labelled_new(camera: MjpegCamera, store: MemoryStore, full: bool) -> None:
+    waited = 6 if full else 3  # seconds; in the full table others run beside it, and twice the lateness is allowed
     camera.size = (960, 576)  # larger pictures: little fits into the pipe between reader and supervisor
     gate = threading.Event()
 
@@ -156,12 +157,12 @@ def test_what_waited_for_a_slow_store_is_not_labelled_new(camera: MjpegCamera, s
 
     store.before_put = hold
     with running(capture_config(camera.url(), queue=1, stall_seconds=1.0), store) as run:
-        eventually(lambda: len(camera.taken) > 75)
+        eventually(lambda: len(camera.taken) > 25 * waited)
         gate.set()
         store.wait_for(40)
         (summary,) = run.finish().cameras
     assert summary.reconnects == 0  # a supervisor that is held up itself does not call its reader stalled
-    assert max(lateness(camera, store)) < 2 * TOLERANCE  # what had waited would be three seconds late
+    assert max(lateness(camera, store)) < waited * 2 / 3 * TOLERANCE  # what had waited would be so late
     assert summary.dropped["stale"] > 10
 
 
