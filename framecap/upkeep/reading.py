@@ -61,8 +61,8 @@ def _read(store: Store, frame: Entry) -> Read:
         status = str(document["status"])
         if status == "failed":
             kind, message = str(document["error"]["kind"]), str(document["error"]["message"])
-        elif status in ("captioned", "duplicate"):
-            model = str(document["model"]["name"]), str(document["model"]["bundle"])
+        elif isinstance(written_by := document.get("model"), dict):
+            model = str(written_by.get("name")), str(written_by.get("bundle"))
     except (ValueError, RecursionError, KeyError, TypeError):
         kind = TORN
     return Read(frame, data, status, kind, message, model)

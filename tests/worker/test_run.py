@@ -18,8 +18,8 @@ from framecap.errors import DeviceMemoryError, MissingError, NonFiniteOutput
 from framecap.frames import FrameName, make_key
 from framecap.sidecar import Sidecar
 from framecap.stores.base import Entry
-from framecap.worker import run
-from framecap.worker.decoders import DecoderSettings
+from framecap.worker import model
+from framecap.worker.decoders import DecoderPool, DecoderSettings
 from tests.worker.fakes import A_CAPTION, ScriptedCaptioner, check_oracle, fill, local_store, work
 from tests.worker.pictures import encoded, huge_png, quadrants, scene
 from tests.worker.test_decoders import COMMAND
@@ -31,7 +31,7 @@ ONE_DECODER = WorkerConfig(decoders=1)
 @pytest.fixture
 def scripted_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
     """Decoders that crash, hang or raise for pictures that ask for it."""
-    monkeypatch.setattr(run, "DecoderSettings", partial(DecoderSettings, command=COMMAND))
+    monkeypatch.setattr(model, "DecoderSettings", partial(DecoderSettings, command=COMMAND))
 
 
 def test_a_frame_of_our_own_capture_gets_a_whole_sidecar(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_truncated_pictures_fail_and_the_decoder_lives(
 ) -> None:
     pools = []
 
-    class Watched(run.DecoderPool):
+    class Watched(DecoderPool):
         def close(self) -> None:
             pools.append((self.started, self.pids))
             super().close()
@@ -98,7 +98,7 @@ def test_truncated_pictures_fail_and_the_decoder_lives(
             super().__init__(settings, count)
             self.started = self.pids
 
-    monkeypatch.setattr(run, "DecoderPool", Watched)
+    monkeypatch.setattr(model, "DecoderPool", Watched)
     data = encoded(scene(160, 120))
     fill(tmp_path, {f"cut/{percent:03d}.jpg": data[: max(1, len(data) * percent // 100)] for percent in range(101)})
     done = work(local_store(tmp_path))
@@ -194,7 +194,7 @@ def test_a_lone_decoder_that_hangs_holds_the_others_up_for_the_timeout_only(tmp_
 
 
 def test_no_decoder_on_this_machine_ends_the_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "DecoderSettings", partial(DecoderSettings, command=("false",)))
+    monkeypatch.setattr(model, "DecoderSettings", partial(DecoderSettings, command=("false",)))
     fill(tmp_path, {"a/1.jpg": GOOD})
     with pytest.raises(MissingError, match="does not start"):
         work(local_store(tmp_path))

@@ -12,7 +12,7 @@ import pytest
 from framecap.config import IngestConfig, WorkerConfig
 from framecap.errors import FolderClosed, FrameUnreadable, StoreUnavailable
 from framecap.stores.base import Commit, Store
-from framecap.worker import run
+from framecap.worker import model, run
 from framecap.worker.decoders import Decoded, DecoderPool
 from tests.worker.fakes import A_CAPTION, ScriptedCaptioner, check_oracle, fill, local_store, work
 from tests.worker.pictures import encoded, scene
@@ -55,7 +55,7 @@ def test_pictures_that_wait_for_a_decoder_take_bounded_memory(tmp_path: Path, mo
             waiting.append(waiting[-1] - 1)
             return super().decode(data)
 
-    monkeypatch.setattr(run, "DecoderPool", Decoding)
+    monkeypatch.setattr(model, "DecoderPool", Decoding)
     done = work(Reading(store, {"read": 0}))  # type: ignore[arg-type]
     check_oracle(tmp_path, done.committed)
     assert max(waiting) <= 2 + 3, "two that are whole, and those that hardly count"
@@ -74,7 +74,7 @@ def test_a_folder_that_is_another_thing_by_now_costs_its_frames_only(
                 (tmp_path / "a").write_text("a file")
             return super().decode(data)
 
-    monkeypatch.setattr(run, "DecoderPool", Decoding)
+    monkeypatch.setattr(model, "DecoderPool", Decoding)
     done = work(store, config=ONE_DECODER)
     assert [made.frame.key for made in done.committed] == ["b/1.jpg"]
 
