@@ -21,7 +21,7 @@ class SteadyCaptionsConfig(Section):
     """A camera's last caption is kept as long as it is nearly as probable for a frame as the frame's own."""
 
     enabled: bool = False
-    margin: float = Field(0.05, ge=0, le=10, description="by how much its mean log-probability may be below the own one's")
+    margin: float = Field(0.1, ge=0, le=10, description="by how much its mean log-probability may be below the own one's")
 
 
 class WorkerConfig(Section):

@@ -30,7 +30,13 @@ PROMISED: dict[str, set[str]] = {
     "framecap_source_freezes_total": {"camera"},
     "framecap_spooled_frames": {"camera"},
     "framecap_spooled_bytes": {"camera"},
+    "framecap_model_info": {"name", "bundle", "runtime"},
+    "framecap_model_reloads_total": {"outcome"},
+    "framecap_events_total": {"rule", "outcome"},
+    "framecap_events_waiting": {"action"},
+    "framecap_events_oldest_waiting_seconds": {"action"},
 }
+INFO = {"framecap_build_info": {"python", "version"}, "framecap_model_info": {"name", "bundle", "runtime"}}
 EVERYWHERE = {"job", "instance", "process", "le"}  # labels that Prometheus, `framecap run` and histograms add
 PROCESS = {"process_resident_memory_bytes", "process_open_fds", "up"}
 SUFFIXES = {"counter": "_total", "info": "_info"}
@@ -45,7 +51,7 @@ def families() -> dict[str, Metric]:
 def labels(name: str) -> set[str]:
     collectors = REGISTRY._names_to_collectors
     found = collectors[name]
-    return {*found._labelnames, *({"python", "version"} if name == "framecap_build_info" else ())}  # type: ignore[attr-defined]
+    return {*found._labelnames, *INFO.get(name, ())}  # type: ignore[attr-defined]
 
 
 def test_the_metrics_are_those_that_were_promised_and_documented() -> None:
