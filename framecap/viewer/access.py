@@ -138,10 +138,9 @@ class Access:
         if request.method != "POST":
             return HTMLResponse(_LOGIN_PAGE.format(problem="", invalid=""))
         try:
-            body = await _read(request)
+            given = parse_qs(await _read(request), max_num_fields=4).get("token", [""])[0]
         except (ValueError, ClientDisconnect):
             return problem(413, "that is no token")
-        given = parse_qs(body, max_num_fields=4).get("token", [""])[0]
         if not _same(given, self._token):
             page = _LOGIN_PAGE.format(problem=_WRONG, invalid=' aria-invalid="true" aria-describedby="problem"')
             return HTMLResponse(page, 401)

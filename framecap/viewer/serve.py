@@ -23,6 +23,7 @@ from framecap.viewer.catalogue import Catalogue
 from framecap.viewer.feed import Feed
 from framecap.viewer.pages import Parts, make_application
 from framecap.viewer.pictures import Pictures
+from framecap.viewer.protocol import ImpatientProtocol
 from framecap.viewer.standing import Watch
 
 logger = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ def _server(application: Access) -> uvicorn.Server:
     return uvicorn.Server(
         uvicorn.Config(
             application,
-            http="h11",
+            http=ImpatientProtocol,
             ws="none",
             lifespan="off",
             log_config=None,

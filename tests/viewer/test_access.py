@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Iterator
 from http.cookies import SimpleCookie
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from framecap.errors import ConfigError
+from framecap.viewer import protocol
 from framecap.viewer.access import is_loopback_host
 from tests.viewer.served import Page, captioned_frame, page_over
 
@@ -112,3 +115,20 @@ def test_a_form_of_another_site_or_without_end_is_refused(guarded: Page) -> None
 
 def test_an_address_without_end_is_refused(page: Page) -> None:
     assert page.ask("/api/frame", key="x" * 10_000).status == 414
+
+
+def test_a_connection_without_whole_headers_ends(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many of them would take everybody's place; what was answered once may be silent as long as it is kept."""
+    monkeypatch.setattr(protocol, "HEADER_SECONDS", 0.3)
+    host, port = urlsplit(page.address).netloc.split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as half:
+        half.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
+        assert half.recv(100) == b""
+    with page.news() as news:  # an answer that goes on is no connection without headers
+        monkeypatch.undo()
+        next(news)
+
+
+def test_a_form_of_many_fields_is_no_token(guarded: Page) -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Site": "same-origin"}
+    assert guarded.ask("/login", "POST", form, "a=1&b=2&c=3&d=4&e=5").status == 413
