@@ -34,6 +34,7 @@
     │   ├── CaptionTimeout       it did not answer in time                     retry
     │   ├── CaptionerFault       an error of its own, or no readable answer    retry
     │   ├── CaptionRefused       it does not want to caption this picture
+    │   │   └── RequestRefused     its answer is 4xx: what it was sent is wrong
     │   └── CaptionTooLong       its answer is no caption but an essay
     ├── SidecarError           bytes that are no valid sidecar
     ├── IndexUnavailable       the search index cannot be read or written       retry
@@ -208,6 +209,10 @@ class CaptionerFault(ModelError):
 
 class CaptionRefused(ModelError):
     kind = "caption_refused"
+
+
+class RequestRefused(CaptionRefused):
+    kind = "request_refused"
 
 
 class CaptionTooLong(ModelError):

@@ -14,14 +14,15 @@ import logging
 import math
 import os
 import threading
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Annotated
 from urllib.parse import urlsplit
 
 import cv2
 import httpx2
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from framecap.captioning.caption import Caption, Images, ModelName, Pictures
 from framecap.captioning.vocabulary import sentence
@@ -35,6 +36,7 @@ from framecap.errors import (
     CaptionTooLong,
     ConfigError,
     ModelError,
+    RequestRefused,
 )
 from framecap.telemetry.masking import MASK
 
@@ -42,6 +44,8 @@ logger = logging.getLogger(__name__)
 
 MAX_ANSWER_BYTES = 1 << 20
 _MAX_SHOWN = 300  # characters of what a server says of an error
+_MAX_CAPTION = 8192  # characters: with a probability for each word it fits into a sidecar with room to spare
+_DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # they turn the text around them
 _CONNECT_SECONDS = 5.0  # a server that is there takes a connection at once
 _JPEG_QUALITY = 90
 _AWAY = (
@@ -101,9 +105,9 @@ class OpenAICaptioner:
                 status, body = await self._ask(picture)
             if status != HTTPStatus.OK:
                 return self._error(status, body)
-            return _caption(body, self._config)
-        except ModelError as error:
-            return error
+            return _caption(body, self._config, self._masked)
+        except ModelError as error:  # a server may repeat what it was sent, in a line that is no HTTP too
+            return type(error)(self._masked(str(error)))
 
     async def _ask(self, picture: str) -> tuple[int, bytes]:
         """Status and body of the server's answer. Raises ModelErrors where there is none."""
@@ -148,14 +152,24 @@ class OpenAICaptioner:
         if status in _AWAY:
             return CaptionerUnavailable(f"{where}: {name}{self._shown(body)}")
         if status < HTTPStatus.INTERNAL_SERVER_ERROR:
-            return CaptionRefused(f"{where}: {name}{self._shown(body)}")
+            return RequestRefused(f"{where}: {name}{self._shown(body)}")
         return CaptionerFault(f"{where}: {name}{self._shown(body)}")
 
     def _shown(self, body: bytes) -> str:
-        text = " ".join(body[: 4 * _MAX_SHOWN].decode("utf-8", "replace").split())[:_MAX_SHOWN]
-        if self._key:
-            text = text.replace(self._key, MASK)
+        text = " ".join(self._masked(_plain(body.decode("utf-8", "replace"))).split())[:_MAX_SHOWN]
         return f": {text}" if text else ""
+
+    def _masked(self, text: str) -> str:
+        """Without the key. To be done before anything is cut: a part of a key is not found."""
+        return text.replace(self._key, MASK) if self._key else text
+
+
+def _plain(text: str) -> str:
+    """The text without what draws on a terminal or ends a text: control characters, white space apart, and directions."""
+    return "".join(c for c in text if c.isspace() or not (unicodedata.category(c) == "Cc" or c in _DIRECTIONS))
+
+
+_Plain = Annotated[str, AfterValidator(_plain)]
 
 
 class _Part(BaseModel):
@@ -163,7 +177,7 @@ class _Part(BaseModel):
 
 
 class _Token(_Part):
-    token: str
+    token: _Plain
     logprob: Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -172,8 +186,8 @@ class _LogProbabilities(_Part):
 
 
 class _Message(_Part):
-    content: str | None = None
-    refusal: str | None = None
+    content: _Plain | None = None
+    refusal: _Plain | None = None
 
 
 class _Choice(_Part):
@@ -186,8 +200,8 @@ class _Answer(_Part):
     choices: list[_Choice] = Field(min_length=1)
 
 
-def _caption(body: bytes, config: CaptioningConfig) -> Caption:
-    """The caption in an answer. Raises CaptionerFault, CaptionRefused and CaptionTooLong."""
+def _caption(body: bytes, config: CaptioningConfig, masked: Callable[[str], str]) -> Caption:
+    """The caption in an answer, its texts `masked`. Raises CaptionerFault, CaptionRefused and CaptionTooLong."""
     try:
         choice = _Answer.model_validate_json(body).choices[0]
     except ValidationError as error:
@@ -195,10 +209,13 @@ def _caption(body: bytes, config: CaptioningConfig) -> Caption:
         place = ".".join(map(str, first["loc"])) or "the whole"
         raise CaptionerFault(f"its answer is no chat completion: {place}: {first['msg']}") from None
     if choice.message.refusal or choice.finish_reason == "content_filter":
-        raise CaptionRefused(f"the model refused: {(choice.message.refusal or 'its content filter')[:_MAX_SHOWN]}")
+        raise CaptionRefused(f"the model refused: {masked(choice.message.refusal or 'its content filter')[:_MAX_SHOWN]}")
     if choice.finish_reason == "length":
         raise CaptionTooLong(f"the answer has more than captioning.openai.max_tokens ({config.openai.max_tokens})")
-    words = (choice.message.content or "").split()
+    content = choice.message.content or ""
+    if len(content) > _MAX_CAPTION:
+        raise CaptionTooLong(f"the answer has {len(content)} characters: more than {_MAX_CAPTION} are no caption")
+    words = masked(content).split()
     if not words:
         raise CaptionerFault("its answer is empty")
     tokens = (choice.logprobs.content if choice.logprobs else None) or []

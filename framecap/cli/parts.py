@@ -23,7 +23,7 @@ from framecap.config import (
     StoreConfig,
     TelemetryConfig,
 )
-from framecap.errors import CaptionerDenied, CaptionRefused, CaptionTooLong, ConfigError, FramecapError
+from framecap.errors import CaptionerDenied, ConfigError, FramecapError, RequestRefused
 from framecap.frames import sidecar_key
 from framecap.ingest.base import Backlog, Ingest
 from framecap.sidecar import Sidecar
@@ -198,15 +198,15 @@ def _fit_for_a_queue(config: Config) -> Config:
 def _warm(captioner: Captioner, batch_size: int) -> None:
     """A first picture, and on a GPU a first batch, take longest: no frame should wait for that.
 
-    Raises the error of who would caption none.
+    Raises the error of who would caption none. A model that refuses a grey picture may like the frames.
     """
     answer = _first_answer(captioner)
     if captioner.lanes > 1 and not isinstance(answer, Exception):
         answer = _first_answer(captioner, batch_size)
-    if isinstance(answer, CaptionerDenied | CaptionRefused | CaptionTooLong):  # of a grey picture: every frame would fail
+    if isinstance(answer, CaptionerDenied | RequestRefused):  # whatever the picture: every frame would fail
         raise answer
     if isinstance(answer, Exception):
-        logger.warning("the model does not caption yet: %s", answer)
+        logger.warning("the model does not caption a grey picture: %s", answer)
 
 
 def _first_answer(captioner: Captioner, frames: int = 1) -> Caption | Exception:

@@ -28,6 +28,10 @@ class Action(Protocol):
 
     def close(self) -> None: ...
 
+    def abort(self) -> None:
+        """From another thread: end the delivery in hand, where it would outlive this process."""
+        ...
+
 
 def reveal(secret: SecretStr | None, where: str) -> str | None:
     """The text of a secret, `${NAME}` in it replaced by that variable of the environment. Raises ConfigError."""

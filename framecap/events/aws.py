@@ -56,6 +56,9 @@ class AwsMessages:
     def close(self) -> None:
         self._client.close()
 
+    def abort(self) -> None:
+        """It ends with the process."""
+
 
 def _client(service: Any, s3: S3Config, region: str | None, endpoint: str | None, timeout: float, where: str) -> Any:
     import boto3

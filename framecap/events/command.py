@@ -27,6 +27,7 @@ class Command:
         self._argv = config.argv
         self._timeout = config.timeout_seconds
         self.target = Path(config.argv[0]).name
+        self._in_hand: subprocess.Popen[bytes] | None = None
 
     def deliver(self, event: Event) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(_OWN_VARIABLES)}
@@ -45,7 +46,11 @@ class Command:
             except (OSError, ValueError) as error:
                 reason = getattr(error, "strerror", None) or str(error)
                 raise EndpointUnavailable(f"{self._argv[0]!r} cannot be started: {reason}") from None
-        said = _wait(process, self._timeout)
+        self._in_hand = process
+        try:
+            said = _wait(process, self._timeout)
+        finally:
+            self._in_hand = None
         if process.returncode is None or said is None:
             raise EventRefused(f"{self.target} did not end within {self._timeout:g} s and was killed")
         if process.returncode != 0:
@@ -54,6 +59,12 @@ class Command:
 
     def close(self) -> None:
         """Nothing is kept."""
+
+    def abort(self) -> None:
+        """Kill the command in hand, and what it started."""
+        process = self._in_hand
+        if process is not None:
+            _kill(process)
 
 
 def _wait(process: subprocess.Popen[bytes], timeout: float) -> bytes | None:
@@ -68,7 +79,12 @@ def _wait(process: subprocess.Popen[bytes], timeout: float) -> bytes | None:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_POLL_SECONDS)
                 return (said + (process.stderr.read(1 << 16) or b""))[-_SHOWN:]
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        _kill(process)
         process.wait()
     return None
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """With all that stayed in its session: it was started as the leader of one."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 _OUTCOMES = ("fired", "delivered", "retried", "dead", "dropped")
 
 _GLANCE_SECONDS = 5.0  # between two looks at what is to be given up
+_ABORT_SECONDS = 1.0  # for what was ended to be written down
 _GIVEN_UP = "not tried: too late (events.give_up_seconds) or too many (events.max_waiting)"
 
 
@@ -56,7 +57,11 @@ class Delivery:
         self._woken.set()
 
     def join(self, timeout: float) -> None:
+        """Wait for the end, for so many seconds; then what is in hand is ended, to be delivered again next time."""
         self._thread.join(timeout)
+        if self._thread.is_alive():
+            self._action.abort()
+            self._thread.join(_ABORT_SECONDS)
 
     def idle(self) -> bool:
         """Whether nothing waits that may be tried now."""

@@ -6,6 +6,7 @@ regular expressions (RE2) take linear time.
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from framecap.errors import ConfigError, MissingError
 
 if TYPE_CHECKING:
     from framecap.events.event import Facts
+
+logger = logging.getLogger(__name__)
 
 _TYPES = {
     "caption": "STRING",
@@ -54,13 +57,28 @@ class Expression:
             raise self._wrong(_first_line(str(error))) from None
         if self._expression.return_type() != cel.Type.BOOL:
             raise self._wrong(f"it is {self._expression.return_type().name().lower()}, and true or false is expected")
-        found = self._value({name: _SAMPLE[kind] for name, kind in _TYPES.items()})
+        self._complained = False
+        try:
+            found = self._value({name: _SAMPLE[kind] for name, kind in _TYPES.items()})
+        except RuntimeError as error:  # such as a loop over too much
+            raise self._wrong(_first_line(str(error))) from None
         if not isinstance(found, bool):  # such as a regular expression that is none
             raise self._wrong(_first_line(str(found)))
 
     def holds(self, facts: Facts) -> bool:
         """Whether it is true; what cannot be computed for this caption is not."""
-        return self._value(facts.for_expressions()) is True
+        try:
+            return self._value(facts.for_expressions()) is True
+        except RuntimeError as error:  # too much work: the next caption may cost less
+            if not self._complained:
+                self._complained = True
+                logger.warning(
+                    "%s: it cannot be computed for %s, so it does not hold (said once): %s",
+                    self._where,
+                    facts.sidecar.frame.key,
+                    _first_line(str(error)),
+                )
+            return False
 
     def _value(self, facts: dict[str, Any]) -> Any:
         return self._expression.eval(data=facts).value()
@@ -74,4 +92,7 @@ class Expression:
 
 def _first_line(text: str) -> str:
     """What is wrong and where, without the drawing below it and the words around it."""
-    return text.partition("\n")[0].removeprefix("INVALID_ARGUMENT: ").removeprefix("ERROR: ").replace("<input>:", "at ")
+    line = text.partition("\n")[0]
+    for prefix in ("INVALID_ARGUMENT: ", "INTERNAL: ", "ERROR: "):
+        line = line.removeprefix(prefix)
+    return line.replace("<input>:", "at ")

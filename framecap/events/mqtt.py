@@ -62,6 +62,9 @@ class Mqtt:
             self._client.loop_stop()
             self._client = None
 
+    def abort(self) -> None:
+        """It ends with the process."""
+
     def _publish(self, client: Client, topic: str, body: bytes) -> None:
         answers: list[Any] = []
         client.on_publish = lambda client, data, number, reason, properties: answers.append(reason)

@@ -7,6 +7,7 @@ Sidecars are the truth: what a power cut takes back from here is looked at again
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import sqlite3
 import threading
@@ -78,10 +79,7 @@ class State:
             self._database.executescript(_SCHEMA)
             known = self._get("place", place)
         except (OSError, sqlite3.Error) as error:
-            raise ConfigError(
-                f"events.state: {str(folder)!r} cannot be used ({error}): give a directory on a local disk that this user "
-                "may write; a damaged one is moved away, and events begin anew"
-            ) from None
+            raise self._unusable(error) from None
         if known != place:
             raise ConfigError(
                 f"events.state: {str(folder)!r} is about {mask(str(known))}, not {place}: give events.state "
@@ -117,14 +115,16 @@ class State:
     # What was looked at
 
     def begin(self, now: float) -> float:
-        """When this state was begun (Unix seconds): now, at the very first time."""
-        began: float = self._get("began", now)
+        """When this state was begun (Unix seconds): now, at the very first time. Raises ConfigError: it is damaged."""
+        self._get("began", now)
+        began = self._number("began")
         self._get("position", began)
         return began
 
     @property
     def position(self) -> float:
-        return float(self._one("SELECT value FROM meta WHERE name = 'position'")[0])
+        """How far it was followed (Unix seconds). Raises ConfigError: it is damaged."""
+        return self._number("position")
 
     def holds(self, key: str, etag: str) -> bool:
         return self._one("SELECT 1 FROM given WHERE key = ? AND etag = ?", key, etag) is not None
@@ -216,6 +216,18 @@ class State:
         """A lasting value, which is `default` from the first time on."""
         self._do("INSERT OR IGNORE INTO meta VALUES (?, ?)", name, default)
         return self._one("SELECT value FROM meta WHERE name = ?", name)[0]
+
+    def _number(self, name: str) -> float:
+        found = self._one("SELECT value FROM meta WHERE name = ?", name)
+        if found is None or not isinstance(found[0], int | float) or not math.isfinite(found[0]):
+            raise self._unusable(f"its {name} is no time")
+        return float(found[0])
+
+    def _unusable(self, reason: object) -> ConfigError:
+        return ConfigError(
+            f"events.state: {str(self._folder)!r} cannot be used ({reason}): give a directory on a local disk that this "
+            "user may write; a damaged one is moved away, and events begin anew"
+        )
 
     def _one(self, statement: str, *values: Any) -> Any:
         with self._lock, self._guarded():

@@ -6,7 +6,12 @@ import base64
 import binascii
 import hashlib
 import hmac
+import socket
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
 from urllib.parse import urlsplit
 
 import urllib3
@@ -21,6 +26,7 @@ from framecap.events.event import Event
 _SECRET_PREFIX = "whsec_"  # noqa: S105 - of Standard Webhooks' secrets: base64 follows
 _BUSY = (408, 425, 429)  # and 5xx: the endpoint, not the event, is what is wrong
 _MAX_ANSWER = 1 << 16  # bytes that are read so that the connection can be used again
+_CUT_SECONDS = 0.1  # between two tries to cut a connection off: it may not be open yet
 
 
 class Webhook:
@@ -39,10 +45,24 @@ class Webhook:
         if not host or parts.scheme not in ("http", "https"):
             raise ConfigError(f"{where}: url: http://host/path or https://host/path is expected")
         self.target = f"{parts.scheme}://{host}{f':{port}' if port else ''}"
+        self._timeout = timeout
+        self._connection: Any = None  # the one that is in use
         self._pool = urllib3.PoolManager(num_pools=1, maxsize=1, timeout=urllib3.Timeout(connect=timeout, read=timeout))
 
     def deliver(self, event: Event) -> None:
+        with self._deadline() as late:
+            self._judge(self._exchange(event, late))
+
+    def close(self) -> None:
+        self._pool.clear()
+
+    def abort(self) -> None:
+        """It ends with the process."""
+
+    def _exchange(self, event: Event, late: threading.Event) -> int:
+        """The status of the answer. One whose headers came too late is none; of one whose body does, the status counts."""
         try:
+            self._watch_connections()
             answer = self._pool.request(
                 "POST",
                 self._url,
@@ -53,20 +73,58 @@ class Webhook:
                 preload_content=False,
             )
         except HTTPError as error:
-            raise EndpointUnavailable(f"{self.target} does not answer ({_reason(error)})") from None
+            reason = self._late() if late.is_set() else _reason(error)
+            raise EndpointUnavailable(f"{self.target} does not answer ({reason})") from None
         except (UnicodeError, ValueError) as error:
             raise EndpointUnavailable(f"{self.target}: its address cannot be used ({type(error).__name__})") from None
+        if late.is_set():
+            answer.close()
+            raise EndpointUnavailable(f"{self.target} does not answer ({self._late()})")
         try:
             answer.read(_MAX_ANSWER)
-        except HTTPError:  # what counts was said
+        except (HTTPError, OSError):  # what counts was said
             pass
         finally:
             answer.drain_conn() if answer.length_remaining == 0 else answer.close()
             answer.release_conn()
-        self._judge(answer.status)
+        return answer.status
 
-    def close(self) -> None:
-        self._pool.clear()
+    def _late(self) -> str:
+        return f"not within events.timeout_seconds, {self._timeout:g} s"
+
+    def _watch_connections(self) -> None:
+        """Let the pool tell of the connection that it makes: its own time-outs begin again with every byte."""
+        pool = self._pool.connection_from_url(self._url)
+        make = type(pool).ConnectionCls
+
+        def watched(*arguments: Any, **options: Any) -> Any:
+            self._connection = make(*arguments, **options)
+            return self._connection
+
+        pool.ConnectionCls = watched  # type: ignore[assignment]
+
+    @contextmanager
+    def _deadline(self) -> Iterator[threading.Event]:
+        """Within, the connection is cut off when the time for the whole exchange is over; then the event is set."""
+        done, late = threading.Event(), threading.Event()
+
+        def cut() -> None:
+            if done.wait(self._timeout):
+                return
+            late.set()
+            while True:
+                with suppress(OSError, AttributeError):  # closed meanwhile, or not open yet
+                    self._connection.sock.shutdown(socket.SHUT_RDWR)
+                if done.wait(_CUT_SECONDS):
+                    return
+
+        thread = threading.Thread(target=cut, name="webhook's deadline", daemon=True)
+        thread.start()
+        try:
+            yield late
+        finally:
+            done.set()
+            thread.join()
 
     def _headers(self, event: Event) -> dict[str, str]:
         now = str(int(time.time()))

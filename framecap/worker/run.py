@@ -226,9 +226,9 @@ class _Worker:
 
     def _commit(self, job: Job) -> None:
         started = time.monotonic()
-        made = self._record(job)
+        made, data = self._record(job)
         try:
-            outcome = self._write(job, sidecar.encode(made))
+            outcome = self._write(job, data)
         except (FrameGone, StoreUnavailable) as error:
             self._went_wrong(job, error)
         except KeyRefused as error:
@@ -241,12 +241,19 @@ class _Worker:
             self._spent("commit", started)
             self._written(job, made, outcome)
 
-    def _record(self, job: Job) -> Sidecar:
+    def _record(self, job: Job) -> tuple[Sidecar, bytes]:
+        """The sidecar, and its bytes: never one that readers refuse."""
         try:
-            return record(job)
+            made = record(job)
+            data = sidecar.encode(made)
+            wrong = f"{len(data)} bytes" if len(data) > sidecar.MAX_SIDECAR_BYTES else None
         except ValueError as error:
-            job.outcome = ModelError(f"the model's answer does not fit into a sidecar: {error}")
-            return record(job)
+            wrong = str(error)
+        if wrong is not None:
+            job.outcome = ModelError(f"the model's answer does not fit into a sidecar: {wrong}")
+            made = record(job)
+            data = sidecar.encode(made)
+        return made, data
 
     def _write(self, job: Job, data: bytes) -> Commit | None:
         """None when the frame was replaced meanwhile: the sidecar would be about a picture that is gone."""

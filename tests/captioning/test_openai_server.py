@@ -25,6 +25,7 @@ from framecap.errors import (
     CaptionTooLong,
     ConfigError,
     ModelError,
+    RequestRefused,
 )
 from tests import command
 from tests.vision_server import SAID, Answer, Request, VisionServer, completion, vision_server
@@ -102,6 +103,12 @@ def test_an_answer_becomes_one_sentence(server: VisionServer) -> None:
     assert found.text == "A dog runs on grass."
 
 
+def test_what_draws_on_a_terminal_is_left_out(server: VisionServer) -> None:
+    found = answer_of(server, lambda request: completion("a\0 \x1b[2Jdog\x07\u202e runs"))
+    assert isinstance(found, Caption)
+    assert found.text == "A [2Jdog runs."
+
+
 def text_of(status: int, text: str) -> Answer:
     return lambda request: (status, text.encode())
 
@@ -111,10 +118,12 @@ def text_of(status: int, text: str) -> Answer:
     [
         (lambda request: completion(None, refusal="I cannot look at this"), CaptionRefused, "I cannot look at this"),
         (lambda request: completion("", reason="content_filter"), CaptionRefused, "content filter"),
-        (text_of(400, '{"error": "bad image"}'), CaptionRefused, "400 Bad Request.*bad image"),
-        (text_of(413, ""), CaptionRefused, "413"),
+        (text_of(400, '{"error": "bad image"}'), RequestRefused, "400 Bad Request.*bad image"),
+        (text_of(413, ""), RequestRefused, "413"),
         (lambda request: completion("a dog " * 80, reason="length"), CaptionTooLong, r"max_tokens \(80\)"),
+        (lambda request: completion("a " * 5000), CaptionTooLong, "10000 characters"),
         (lambda request: completion(" \n"), CaptionerFault, "empty"),
+        (lambda request: completion("\x1b\0\u202e"), CaptionerFault, "empty"),
         (lambda request: (200, b"<html>"), CaptionerFault, "no chat completion"),
         (lambda request: (200, b'{"choices": []}'), CaptionerFault, "no chat completion: choices"),
         (lambda request: (200, b"[" * 200_000), CaptionerFault, "no chat completion"),
@@ -140,6 +149,7 @@ def test_whose_fault_it_is_decides_whether_to_try_again() -> None:
     assert retryable[CaptionTimeout]
     assert retryable[CaptionerFault]
     assert not retryable[CaptionRefused]
+    assert not RequestRefused.retryable
     assert not retryable[CaptionTooLong]
 
 
@@ -186,6 +196,26 @@ def test_the_key_is_in_no_error(server: VisionServer, monkeypatch: pytest.Monkey
         found = answer_of(server, text_of(status, f"your key {KEY} is {KEY}"), api_key_variable="SERVERS_KEY")
         assert isinstance(found, ModelError)
         assert KEY not in str(found)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        text_of(400, "y" * 280 + KEY),  # what is shown ends within the key
+        text_of(429, " " * 1180 + KEY),
+        lambda request: completion(None, refusal="y" * 280 + KEY),
+        lambda request: completion(f"Bearer {KEY} on grass"),
+        lambda request: completion(f"Bearer {KEY[:5]}\0{KEY[5:]} on grass"),
+    ],
+)
+def test_no_part_of_a_key_that_is_repeated_is_shown(
+    server: VisionServer, answer: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SERVERS_KEY", KEY)
+    found = answer_of(server, answer, api_key_variable="SERVERS_KEY")
+    text = found.text if isinstance(found, Caption) else str(found)
+    assert "***" in text
+    assert KEY[:6] not in text
 
 
 @pytest.mark.parametrize(
@@ -312,3 +342,12 @@ def test_a_server_that_would_fail_every_frame_is_told_before_any_fails(
     assert done.returncode == exit_code
     assert said in done.stderr
     assert not list(tmp_path.rglob("*.json"))
+
+
+def test_a_model_that_refuses_a_grey_picture_may_like_the_frames(server: VisionServer, tmp_path: Path) -> None:
+    frames(tmp_path / "frames", 2)
+    server.answer = lambda request: completion(None, refusal="grey") if len(server.requests) == 1 else completion()
+    done = command.run("work", "--once", cwd=tmp_path, **settings(server))
+    assert done.returncode == 0, done.stderr
+    assert "does not caption a grey picture: the model refused: grey" in done.stderr
+    assert len(done.stdout.splitlines()) == 2

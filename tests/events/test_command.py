@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -79,6 +80,33 @@ def test_a_child_that_outlives_it_holds_nothing_up() -> None:
     began = time.monotonic()
     python("import subprocess; subprocess.Popen(['sleep', '20'])")
     assert time.monotonic() - began < 15
+
+
+def test_what_is_in_hand_at_the_end_dies_with_what_it_started(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    code = (
+        "import os, subprocess, sys, time; child = subprocess.Popen(['sleep', '60'])\n"
+        "open(sys.argv[2], 'w').write(f'{os.getpid()} {child.pid}'); os.rename(sys.argv[2], sys.argv[1]); time.sleep(60)"
+    )
+    argv = (sys.executable, "-c", code, str(pids), f"{pids}.part")
+    command = Command(CommandConfig(argv=argv, timeout_seconds=60.0))
+    ended: list[Exception] = []
+
+    def deliver() -> None:
+        try:
+            command.deliver(an_event())
+        except EventRefused as error:
+            ended.append(error)
+
+    command.abort()  # nothing is in hand
+    thread = threading.Thread(target=deliver)
+    thread.start()
+    wait_until(pids.exists, "it did not start")
+    command.abort()
+    thread.join(20)
+    assert "ended with -9" in str(ended)
+    for pid in pids.read_text().split():
+        wait_until(lambda pid=pid: not _lives(int(pid)), f"{pid} still lives")  # type: ignore[misc]
 
 
 def _lives(pid: int) -> bool:

@@ -18,6 +18,8 @@ from framecap.events.rules import Rule
 from tests.events.making import NOON, make_facts, one_rule
 
 BERLIN = "Europe/Berlin"  # an hour before UTC in November
+_NUMBERS = list(range(30))
+TOO_MUCH = f"{_NUMBERS}.all(a, {_NUMBERS}.all(b, {_NUMBERS}.all(c, {_NUMBERS}.all(d, a + b + c + d >= 0))))"
 
 
 @pytest.mark.parametrize(
@@ -92,6 +94,7 @@ def test_two_parts_of_a_day_are_the_whole_day(begin: int, end: int, at: int) -> 
         ("confidence > 'a'", "no matching overload"),
         ("1 + 2", "it is int, and true or false is expected"),
         ('caption.matches("(")', "missing )"),
+        (TOO_MUCH, "Iteration budget exceeded"),
         ("caption.__class__ == ''", "cannot be the operand of a select"),
         ("__import__('os').system('touch sentinel') == 0", "undeclared reference"),
     ],
@@ -111,6 +114,15 @@ def test_no_regular_expression_takes_for_ever() -> None:
     began = time.monotonic()
     assert not rule.matches(make_facts(caption="a" * 5000 + "!"))
     assert time.monotonic() - began < 2
+
+
+def test_what_costs_too_much_for_a_caption_does_not_hold_and_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    rule = Rule(one_rule({"expression": f"size(caption) > 5 && {TOO_MUCH}"}))  # the sample that it is tried with is shorter
+    assert not rule.matches(make_facts(caption="A long caption."))
+    assert not rule.matches(make_facts(caption="Another long caption."))
+    (said,) = caplog.messages
+    assert said.startswith("rule 'dog': expression: it cannot be computed for ")
+    assert "Iteration budget exceeded" in said
 
 
 def test_an_expression_without_its_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -182,3 +182,13 @@ def test_its_files_are_for_its_user_only(state: State, tmp_path: Path) -> None:
     assert (tmp_path / "state").stat().st_mode & 0o077 == 0
     assert sqlite3.threadsafety  # this build of SQLite may be shared by threads
     assert all(path.stat().st_mode & 0o077 == 0 for path in (tmp_path / "state").iterdir())
+
+
+@pytest.mark.parametrize("value", ["abc", None, float("inf"), b"1"])
+def test_a_time_that_is_none_is_a_damaged_state(state: State, value: object) -> None:
+    assert state.begin(1.0) == state.position == 1.0
+    state._database.execute("UPDATE meta SET value = ? WHERE name IN ('began', 'position')", (value,))
+    with pytest.raises(ConfigError, match=r"its began is no time.*a damaged one is moved away"):
+        state.begin(1.0)
+    with pytest.raises(ConfigError, match="its position is no time"):
+        _ = state.position

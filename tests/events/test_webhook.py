@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -90,6 +93,44 @@ def test_an_endpoint_that_hangs_or_is_not_there_costs_a_time_out(endpoint: Endpo
         webhook(f"https{endpoint.url[4:]}/s3cret").deliver(an_event())  # no TLS there
     with pytest.raises(EndpointUnavailable):
         webhook("http://no-such-host.invalid/s3cret").deliver(an_event())
+
+
+def drip(listener: socket.socket, first: bytes, over: threading.Event) -> None:
+    """Answer with what is there at once, and a byte now and then for ever."""
+    with listener.accept()[0] as connection:
+        connection.recv(1 << 16)
+        try:
+            connection.sendall(first)
+            while not over.wait(0.05):
+                connection.sendall(b"x")
+        except OSError:  # it was cut off
+            pass
+
+
+@pytest.mark.parametrize(
+    ("first", "error"),
+    [
+        (b"HTTP/1.1 200 OK\r\nX: ", "not within events.timeout_seconds, 0.5 s"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n", None),  # it was taken, whatever more there is to say
+        (b"HTTP/1.1 503 Busy\r\nContent-Length: 60000\r\n\r\n", "answers 503"),
+    ],
+)
+def test_an_endpoint_that_drips_holds_nothing_up(first: bytes, error: str | None) -> None:
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=drip, args=(listener, first, over))
+        thread.start()
+        hook = webhook(f"http://127.0.0.1:{listener.getsockname()[1]}/s3cret", timeout=0.5)
+        began = time.monotonic()
+        if error is None:
+            hook.deliver(an_event())
+        else:
+            with pytest.raises(EndpointUnavailable, match=error):
+                hook.deliver(an_event())
+        assert time.monotonic() - began < 10
+        hook.close()
+        over.set()
+        thread.join()
 
 
 @pytest.mark.parametrize(

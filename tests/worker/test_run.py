@@ -16,7 +16,7 @@ from framecap.captioning.caption import Caption, Images
 from framecap.config import IngestConfig, WorkerConfig
 from framecap.errors import DeviceMemoryError, MissingError, NonFiniteOutput
 from framecap.frames import FrameName, make_key
-from framecap.sidecar import Sidecar
+from framecap.sidecar import MAX_SIDECAR_BYTES, Sidecar
 from framecap.stores.base import Entry
 from framecap.worker import model
 from framecap.worker.decoders import DecoderPool, DecoderSettings
@@ -229,6 +229,16 @@ def test_numbers_that_are_not_finite_fail_their_frame_only(tmp_path: Path) -> No
     assert {one.status for key, one in made.items() if key.startswith("b/")} == {"captioned"}
     kinds = sorted(one.error.kind for one in made.values() if one.error)
     assert kinds == ["model", "model", "non_finite", "non_finite", "non_finite"]
+
+
+def test_what_readers_would_refuse_is_not_committed(tmp_path: Path) -> None:
+    fill(tmp_path, {"a/1.jpg": GOOD})
+    essay = Caption("a" * MAX_SIDECAR_BYTES, 0.5, (), ())
+    done = work(local_store(tmp_path), ScriptedCaptioner(lambda images: [essay]))
+    error = check_oracle(tmp_path, done.committed)["a/1.jpg"].error
+    assert error is not None
+    assert error.kind == "model"
+    assert "does not fit into a sidecar" in error.message
 
 
 @pytest.mark.faults(17)
