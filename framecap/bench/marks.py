@@ -35,10 +35,15 @@ class Marks:
     captioner: Mark | None = None  # part of the encoder's speed
     gpu_busy: Mark | None = None  # part of a saturated run
     same: Mark | None = _ALL_SAME  # part of the captions that are the naive loop's
-    ready: Mark = _READY  # seconds
-    help: Mark = _HELP  # seconds
-    installed: Mark = _INSTALLED  # MB
-    scan_memory: Mark = _SCAN_MEMORY  # MB, with a million finished frames
+    ready: Mark | None = _READY  # seconds
+    help: Mark | None = _HELP  # seconds
+    installed: Mark | None = _INSTALLED  # MB
+    scan_memory: Mark | None = _SCAN_MEMORY  # MB, with a million finished frames
+
+    @classmethod
+    def none(cls) -> Marks:
+        """For a run too short to be judged."""
+        return cls(same=None, ready=None, help=None, installed=None, scan_memory=None)
 
     @classmethod
     def of(cls, cores: int, on_gpu: bool, card: BundleCard, beam: int) -> Marks:

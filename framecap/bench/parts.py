@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from framecap.bench import PARTS
+from framecap.bench import FRAMES, PARTS, RUNS
 from framecap.bench.captioner import Model, Speed
 from framecap.bench.children import Bench
 from framecap.bench.figures import Figure, Mark, Ratio, Section, paired_ratio
@@ -19,11 +19,16 @@ from framecap.bench.marks import Marks
 class Size:
     """How much is measured."""
 
-    frames: int = 500  # of a throughput run
-    runs: int = 3
+    frames: int = FRAMES  # of a throughput run
+    runs: int = RUNS
     naive_frames: int = 24
     full: bool = False
     parts: tuple[str, ...] = PARTS
+
+    @property
+    def enough(self) -> bool:
+        """For marks: fewer frames or runs than by default measure noise."""
+        return self.frames >= FRAMES and self.runs >= RUNS
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from framecap.bench import machine
+from framecap.bench import FRAMES, RUNS, machine
 from framecap.bench.captioner import Model
 from framecap.bench.children import Bench
 from framecap.bench.figures import Section
@@ -40,7 +40,8 @@ def measure(config: Config, size: Size, source: Path | None, folder: Path) -> tu
     """The table's head and its sections; `folder` is empty, and on the disk that is to be measured."""
     pictures = make_pictures(folder / "pictures", size.frames, source)
     model = Model(config, pictures)
-    marks = Marks.of(machine.cores(), model.on_gpu, model.bundle.card, config.captioning.beam)
+    fitting = Marks.of(machine.cores(), model.on_gpu, model.bundle.card, config.captioning.beam)
+    marks = fitting if size.enough else Marks.none()
     subject = Subject(Bench(folder, config), model, marks, size, pictures)
     parts = [part(subject) for part, named in _ORDER.items() if named & set(size.parts)]
     total = sum(len(part.steps()) for part in parts)
@@ -62,8 +63,11 @@ def _measure(part: Part, progress: tqdm[Any]) -> None:
 def _head(subject: Subject) -> list[str]:
     config, bundle, pictures = subject.bench.config, subject.model.bundle, subject.pictures
     kilobytes = statistics.mean(path.stat().st_size for path in pictures) / 1000
-    return [
+    head = [
         f"{machine.describe()}; bundle {bundle.card.name} ({bundle.card.encoder.name}), {subject.model.runtime.name}, "
         f"beam {config.captioning.beam}, batches of {subject.model.batch_size}",
         f"{len(pictures)} JPEGs of 640x480 and {kilobytes:.0f} kB; medians of {subject.size.runs} runs, least to most",
     ]
+    if not subject.size.enough:
+        head.append(f"too few frames or runs for a mark: take at least --frames {FRAMES} --runs {RUNS}, the defaults")
+    return head

@@ -120,10 +120,10 @@ class Throughput(Part):
         memory = tuple(one.cost.resident / 1e6 for one in whole)
         rows = [
             beside(end_to_end, [one.frames for one in self.captioner], "of the captioner"),
-            Figure("end_to_end.cpu", "its CPU time", "CPU-ms/frame", ours, note="without that of start and end"),
-            Figure("pipeline.added", "... that the pipeline adds", "CPU-ms/frame", added, mark=marks.added),
+            told(Figure("end_to_end.cpu", "its CPU time", "CPU-ms/frame", ours, note="without that of start and end")),
+            told(Figure("pipeline.added", "... that the pipeline adds", "CPU-ms/frame", added, mark=marks.added)),
             beside(no_model, end_to_end.values, "of end to end"),
-            Figure("pipeline.cpu", "its CPU time", "CPU-ms/frame", pipeline),
+            told(Figure("pipeline.cpu", "its CPU time", "CPU-ms/frame", pipeline)),
             Figure("end_to_end.memory", "memory of the worker", "MB", memory, note="its largest process"),
         ]
         if self.busy:
@@ -150,6 +150,11 @@ class Throughput(Part):
         part, note = sum(same) / len(same), f"{sum(same)} of {len(same)}"
         rows.append(Figure("naive.same", "captions that are the same", "", (part,), mark=marks.same, note=note))
         return rows
+
+
+def told(figure: Figure) -> Figure:
+    """A start's CPU time, which varies, was taken off: where that leaves less than nothing, nothing is told."""
+    return figure if min(figure.values, default=0.0) >= 0 else replace(figure, values=(), note="too few frames to tell")
 
 
 def _speeds(worked: Sequence[Worked]) -> tuple[float, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shutil
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.metadata import version
@@ -18,9 +19,9 @@ from framecap.telemetry import mask
 _LIBRARIES = {"cv2": "opencv-python-headless", "onnxruntime": "onnxruntime", "watchdog": "watchdog"}
 
 
-def check(config: Config) -> int:
+def check(config: Config, every_setting: bool = False) -> int:
     """Print everything; the exit code of the worst finding: wrong configuration, something missing, something failed."""
-    print(masked_yaml(config), end="")
+    _settings(config, every_setting)
     sections: dict[str, Callable[[Config], Iterator[Finding]]] = {
         "this machine": _machine,
         "sources": _sources,
@@ -32,6 +33,18 @@ def check(config: Config) -> int:
     worst = next((code for code in (2, 3, 1) if code in exit_codes), 0)
     print("\neverything is ready" if worst == 0 else "\nnot ready: see the lines that begin with NO")
     return worst
+
+
+def _settings(config: Config, every: bool) -> None:
+    if every:
+        print("# every setting")
+        print(masked_yaml(config), end="")
+        return
+    others = masked_yaml(config, only_others=True)
+    print(
+        f"# {'settings that are not the defaults' if others else 'every setting is its default'} (all: framecap check --all)"
+    )
+    print(others, end="")
 
 
 def _section(title: str, look: Callable[[Config], Iterator[Finding]], config: Config) -> int:
@@ -93,8 +106,11 @@ def _events(config: Config) -> Iterator[Finding]:
         yield Finding("rules", True, "none (events.rules)")
     for rule, name, action in action_names(config.events):
         made = make_action(action, config.events, config.store.s3, f"rule {rule!r}: {action.kind}")
-        yield Finding(name, True, f"{made.target} (nothing was sent)")
         made.close()
+        if action.command is not None and shutil.which(action.command.argv[0]) is None:
+            yield Finding(name, False, f"{action.command.argv[0]!r} is not there or not executable")
+        else:
+            yield Finding(name, True, f"{made.target} (nothing was sent)")
 
 
 def _model(config: Config) -> Iterator[Finding]:

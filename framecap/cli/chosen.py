@@ -38,6 +38,12 @@ def choice(store: Store, camera: str | None, since: str | None, until: str | Non
     return chosen
 
 
+def known_camera(store: Store, camera: str | None) -> None:
+    """Raises ConfigError for a camera that has no folder in the store; whether its frames have sidecars does not matter."""
+    if camera is not None and camera not in (there := _folders(store)):
+        raise ConfigError(f"--camera: there is nothing of {camera!r} here; {_there_are(sorted(there))}")
+
+
 def only_camera(store: Store) -> str | None:
     """The camera, where there is but one; None where there is none. Raises ConfigError for several."""
     there = cameras(store)
@@ -48,8 +54,11 @@ def only_camera(store: Store) -> str | None:
 
 def cameras(store: Store) -> list[str]:
     """Those that have sidecars."""
-    names = {UNSORTED if isinstance(item, Entry) else item.removesuffix("/") for item in store.top()}
-    return sorted(name for name in names if _has(store, name))
+    return sorted(name for name in _folders(store) if _has(store, name))
+
+
+def _folders(store: Store) -> set[str]:
+    return {UNSORTED if isinstance(item, Entry) else item.removesuffix("/") for item in store.top()}
 
 
 def _has(store: Store, camera: str) -> bool:

@@ -18,6 +18,10 @@ from framecap.telemetry import mask, set_up_logging
 from framecap.timeline.export.formats import FORMATS
 from framecap.timeline.reading import Reader
 
+_RECORDS = dict.fromkeys(FORMATS, "sidecars")
+_RECORDS |= {"vtt": "subtitles", "srt": "subtitles", "coco": "captions"}
+_RECORDS |= dict.fromkeys(("webdataset", "txt", "huggingface"), "pictures")
+
 
 def export(config: Config, form: str, to: Path | None, camera: str | None, since: str | None, until: str | None) -> int:
     """Write the chosen captions of the configured store; say how many on standard error."""
@@ -35,6 +39,7 @@ def export(config: Config, form: str, to: Path | None, camera: str | None, since
                 yield found.sidecar
 
         writer.write(told(), to)
+    what = _RECORDS[form].removesuffix("s") if writer.written == 1 else _RECORDS[form]
     left_out = f"; {writer.left_out} left out, whose frames are gone" if writer.left_out else ""
-    print(mask(f"{writer.written} written to {to or 'standard output'}{left_out}"), file=sys.stderr)
+    print(mask(f"{writer.written:,} {what} written to {to or 'standard output'}{left_out}"), file=sys.stderr)
     return 0

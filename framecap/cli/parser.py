@@ -6,7 +6,7 @@ import argparse
 
 import framecap
 from framecap.cli.parsers import events, looking, measuring, reading, running, upkeep
-from framecap.cli.parsers.shared import Formatter
+from framecap.cli.parsers.shared import Formatter, Parser
 
 EXIT_CODES = """exit codes:
   0  all done
@@ -21,7 +21,7 @@ or the environment: others on the machine can see a command line."""
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="framecap",
         description="Frames in, one JSON caption sidecar per frame out, losing nothing.",
         epilog=f"{SETTINGS}\n\n{EXIT_CODES}",

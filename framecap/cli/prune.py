@@ -9,6 +9,7 @@ from datetime import datetime
 
 from tqdm import tqdm
 
+from framecap.cli.chosen import known_camera
 from framecap.cli.console import printable, table
 from framecap.cli.parts import existing_store
 from framecap.config import Config
@@ -28,6 +29,7 @@ def prune(config: Config, old: Old, dry_run: bool, yes: bool) -> int:
     if asks and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise ConfigError("prune: nobody is here to be asked: give --yes to delete, or --dry-run to see what would go")
     store = existing_store(config.store)
+    known_camera(store, old.camera)
     if asks:
         found = _look(store, old, dry_run=True)
         print(_for_people(store.address, old.before, found, "would go"))

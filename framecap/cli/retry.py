@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
+import logging
+import sys
 
 from framecap.captioning.caption import Captioner
 from framecap.captioning.load import load_captioner
 from framecap.cli import parts
-from framecap.cli.console import Console, Said
+from framecap.cli.chosen import known_camera
+from framecap.cli.console import Console, Said, printable
 from framecap.config import Config
+from framecap.errors import ConfigError
 from framecap.frames import camera_of, parse_key
 from framecap.sidecar import Sidecar
 from framecap.telemetry import set_up_logging
 from framecap.upkeep.reading import Read
-from framecap.upkeep.recaption import WrittenBy
+from framecap.upkeep.recaption import Remembering, WrittenBy
 from framecap.upkeep.retry import Choice, Chosen, RetryIngest, chosen_frames
 from framecap.worker.lifecycle import StopFlag, stop_on_signals
+
+logger = logging.getLogger(__name__)
+
+_HASH_DIGITS = 12  # that tell models apart, and that --model takes
 
 
 def retry(config: Config, camera: str | None, kind: str | None, dry_run: bool) -> int:
@@ -27,22 +35,46 @@ def retry(config: Config, camera: str | None, kind: str | None, dry_run: bool) -
 def recaption(config: Config, model: str, camera: str | None, dry_run: bool) -> int:
     """Caption the frames again whose captions `model` wrote; with `dry_run` only show them."""
     captioner = load_captioner(config.captioning)
-    choice = WrittenBy(model, captioner.model.bundle_hash, camera)
-    return _show(config, choice) if dry_run else _again(config, choice, captioner)
+    choice = Remembering(WrittenBy(model, captioner.model.bundle_hash, camera))
+    if not dry_run:
+        return _again(config, choice, captioner)
+    exit_code = _show(config, choice)
+    if not choice.chosen:
+        if not any(map(choice.choice.names, choice.seen)):
+            raise ConfigError(_why_nothing(choice))
+        print(_why_nothing(choice), file=sys.stderr)
+    return exit_code
+
+
+def _why_nothing(choice: Remembering) -> str:
+    named = sorted(filter(choice.choice.names, choice.seen))
+    if named:
+        return f"{_shown(named)} is the model in use: nothing to do"
+    there = f"there are: {_shown(sorted(choice.seen))}" if choice.seen else "there are none at all"
+    return f"--model: no sidecar names model {choice.choice.model!r}; {there}"
+
+
+def _shown(models: list[tuple[str, str]]) -> str:
+    return ", ".join(f"{printable(name)} ({printable(bundle[:_HASH_DIGITS])})" for name, bundle in models)
 
 
 def _show(config: Config, choice: Chosen) -> int:
     set_up_logging(config.log.level, config.log.format)
     store = parts.existing_store(config.store)
+    known_camera(store, choice.camera)
+    shown = 0
     with Console(config.log.format) as console:
         for read in chosen_frames(store, choice, config.ingest.shard):
             console.said(_said(read))
+            shown += 1
+    print(f"{shown:,} {'frame' if shown == 1 else 'frames'} would be captioned again", file=sys.stderr)
     return 0
 
 
 def _again(config: Config, choice: Chosen, captioner: Captioner) -> int:
     set_up_logging(config.log.level, config.log.format)
     store = parts.existing_store(config.store)
+    known_camera(store, choice.camera)
     last: str | None = None
 
     def on_commit(sidecar: Sidecar) -> None:
@@ -56,6 +88,9 @@ def _again(config: Config, choice: Chosen, captioner: Captioner) -> int:
     ingest = RetryIngest(config.ingest, store, chosen_frames(store, choice, config.ingest.shard))
     with Console(config.log.format) as console, stop_on_signals() as stop:
         worked = parts.Work(config, store, ingest, captioner).run(stop, finish, on_commit)
+        looked_at_all = not (ingest.trouble or stop.is_set())
+        if isinstance(choice, Remembering) and not choice.chosen and looked_at_all:
+            logger.warning("%s", _why_nothing(choice))
         console.summary(parts.summary(config, None, worked, last))
     return parts.exit_code(None, worked) or (1 if ingest.trouble else 0)
 

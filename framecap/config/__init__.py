@@ -123,7 +123,11 @@ def load_config(
         raise ConfigError(explain(error)) from None
 
 
-def masked_yaml(config: Config) -> str:
-    """The configuration as YAML, credentials masked."""
-    masked = mask_all(config.model_dump(mode="json"))
+def masked_yaml(config: Config, only_others: bool = False) -> str:
+    """The configuration as YAML, credentials masked; or only what is not the default, and an empty text for nothing."""
+    masked = mask_all(
+        config.model_dump(mode="json", exclude_defaults=only_others, exclude={"train"} if only_others else None)
+    )
+    if not masked:
+        return ""
     return yaml.safe_dump(masked, sort_keys=False, allow_unicode=True, width=1000)

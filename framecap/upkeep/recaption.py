@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from framecap.errors import ConfigError
 from framecap.upkeep.reading import Read
@@ -32,7 +32,29 @@ class WrittenBy:
         return re.fullmatch(rf"[0-9a-f]{{{_FEWEST_DIGITS},64}}", self.model) is not None
 
     def holds(self, read: Read) -> bool:
-        if read.data is None or read.model is None:
-            return False
-        name, found = read.model
-        return found != self.now and (name == self.model or (self._is_hash() and found.startswith(self.model)))
+        return read.data is not None and read.model is not None and read.model[1] != self.now and self.names(read.model)
+
+    def names(self, model: tuple[str, str]) -> bool:
+        """Whether a model of this name and hash is meant, be it the one that is to write now."""
+        name, found = model
+        return name == self.model or (self._is_hash() and found.startswith(self.model))
+
+
+@dataclass(slots=True)
+class Remembering:
+    """The same choice; `seen` are the names and hashes of all models it met, to say why nothing was `chosen`."""
+
+    choice: WrittenBy
+    seen: set[tuple[str, str]] = field(default_factory=set)
+    chosen: int = 0
+
+    @property
+    def camera(self) -> str | None:
+        return self.choice.camera
+
+    def holds(self, read: Read) -> bool:
+        if read.model is not None:
+            self.seen.add(read.model)
+        holds = self.choice.holds(read)
+        self.chosen += holds
+        return holds

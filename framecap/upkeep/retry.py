@@ -15,7 +15,18 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from framecap.config import IngestConfig
-from framecap.errors import ConfigError, FramecapError, FrameGone, KeyRefused, StoreUnavailable, kinds_below
+from framecap.errors import (
+    ConfigError,
+    DecodeError,
+    FramecapError,
+    FrameGone,
+    FrameUnreadable,
+    KeyRefused,
+    ModelError,
+    PoisonFrame,
+    StoreUnavailable,
+    kinds_below,
+)
 from framecap.frames import UNSORTED, camera_of
 from framecap.ingest.base import Backlog
 from framecap.ingest.pending import Item, Pending
@@ -27,6 +38,8 @@ from framecap.upkeep.reading import TORN, Read, read_sidecars
 logger = logging.getLogger(__name__)
 
 _IN_MEMORY = 1000  # frames that were found and are not done yet
+_IN_SIDECARS = {TORN, FramecapError.kind, FrameUnreadable.kind, PoisonFrame.kind}  # a frame's error is one of these kinds
+_IN_SIDECARS |= kinds_below(DecodeError.kind) | kinds_below(ModelError.kind)
 _TORN_AFTER_SECONDS = 60.0  # a younger one may be in its writer's hand
 
 
@@ -48,7 +61,7 @@ class Choice:
 
     def __post_init__(self) -> None:
         if self.kind is not None and not self._kinds():
-            known = ", ".join(sorted({TORN, *kinds_below(FramecapError.kind)}))
+            known = ", ".join(sorted(_IN_SIDECARS))
             raise ConfigError(f"--kind: no error is of kind {self.kind!r}; there are: {known}")
 
     def _kinds(self) -> frozenset[str]:

@@ -118,10 +118,10 @@ def _listen(config: ViewerConfig) -> socket.socket:
         ]
         listening = socket.create_server(address[:2], family=family, backlog=_CONNECTIONS)
     except OSError as error:  # socket.gaierror is one
-        reason = error.strerror or str(error)
+        reason = (error.strerror or str(error)).partition(" (while ")[0]  # the address again, as a tuple
         raise ConfigError(
             f"viewer: cannot listen on {mask(config.host)!r}, port {config.port}: {reason}: give another viewer.port "
-            "(--port) or viewer.host (--host)"
+            "(--port; 0 takes a free one) or viewer.host (--host)"
         ) from None
     return listening
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from pathlib import Path
 
+from framecap.bench.figures import Figure
 from framecap.bench.marks import Marks
+from framecap.bench.parts import Size
+from framecap.bench.throughput import told
 from framecap.captioning.bundle import open_bundle
 
 
@@ -19,3 +23,19 @@ def test_an_int8_encoder_is_not_held_to_the_naive_loops_captions(tiny_bundle: Pa
     default = Marks.of(2, False, small.model_copy(update={"name": "default"}), 5)
     assert default.same is None
     assert default.end_to_end is not None
+
+
+def test_a_run_too_short_is_not_judged() -> None:
+    assert [size.enough for size in (Size(), Size(frames=499), Size(runs=2), Size(frames=9000, runs=9))] == [
+        True,
+        False,
+        False,
+        True,
+    ]
+    assert set(astuple(Marks.none())) == {None}
+
+
+def test_less_cpu_time_than_none_is_not_told() -> None:
+    assert told(Figure("cpu", "its CPU time", values=(3.0, 0.0))).values == (3.0, 0.0)
+    short = told(Figure("cpu", "its CPU time", values=(3.0, -0.1)))
+    assert (short.values, short.note) == ((), "too few frames to tell")

@@ -24,6 +24,33 @@ def test_all_is_well(tmp_path: Path) -> None:
     assert list((tmp_path / "here").iterdir()) == []
 
 
+def test_only_settings_that_are_not_the_defaults_are_shown_or_all_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr("threading.excepthook", lambda trouble: None)
+    changed = ["check", "--runtime", "null", "--set", "train.epochs=7"]
+    assert main(changed) == 0
+    settings, _, _ = capsys.readouterr().out.partition("\nthis machine:\n")
+    assert yaml.safe_load(settings) == {"captioning": {"runtime": "null"}}
+    assert "framecap check --all" in settings
+    assert main([*changed, "--all"]) == 0
+    settings, _, _ = capsys.readouterr().out.partition("\nthis machine:\n")
+    every = yaml.safe_load(settings)
+    assert (set(every), every["train"]["epochs"]) == (set(Config.model_fields), 7)
+
+
+@pytest.mark.parametrize(("program", "ready"), [("/bin/sh", True), ("sh", True), ("/bin/nosuch", False), ("./a.txt", False)])
+def test_a_command_of_a_rule_must_be_there(program: str, ready: bool, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").touch()
+    rules = {"rules": [{"name": "dog", "do": [{"command": {"argv": [program]}}]}]}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"events": rules}))
+    done = command.run("check", "--runtime", "null", cwd=tmp_path)
+    assert done.returncode == (0 if ready else 1)
+    assert (f"  NO  dog/command: {program!r} is not there or not executable\n" in done.stdout) is not ready
+
+
 def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = command.run(

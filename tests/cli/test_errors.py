@@ -104,6 +104,11 @@ def test_a_missing_bundle_is_found_before_frames_are_captured(clip: Path, tmp_pa
             "store.s3.endpoint: 'weed:8333': an address such as http://127.0.0.1:8333 is expected",
         ),
         (("sing",), {}, "invalid choice: 'sing'"),
+        (("exprot",), {}, "did you mean 'export'?\n"),
+        (("export", "--to", "csvv"), {}, "usage: framecap export"),
+        (("export", "--to", "vvt"), {}, "did you mean 'vtt'?\n"),
+        (("export", "--to", "vtt", "--outptu=x"), {}, "unrecognized arguments: --outptu=x: did you mean '--output'?\n"),
+        (("export", "--to", "vtt", "x"), {}, "usage: framecap export"),
         ((), {}, "required: COMMAND"),
     ],
 )

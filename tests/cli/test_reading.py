@@ -15,6 +15,7 @@ import webvtt
 
 from framecap.cli import main
 from framecap.cli.chosen import parse_time
+from framecap.cli.export import _RECORDS
 from framecap.cli.parsers.reading import FORMATS
 from framecap.config import StoreConfig
 from framecap.errors import ConfigError
@@ -56,9 +57,11 @@ def test_the_formats_are_those_there_are() -> None:
 @pytest.mark.usefixtures("filled")
 def test_export_to_a_file_and_to_standard_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, err = typed(capsys, "export", "--to", "vtt", "--camera", "door", "-o", "door.vtt")
-    assert (out, err) == ("", "2 written to door.vtt\n")
+    assert (out, err) == ("", "2 subtitles written to door.vtt\n")
     assert [cue.text for cue in webvtt.read("door.vtt").captions] == ["A dog on a beach.", "A cat."]
-    out, _ = typed(capsys, "export", "--to", "jsonl")
+    assert set(_RECORDS) == set(FORMATS)
+    out, err = typed(capsys, "export", "--to", "jsonl")
+    assert err == "5 sidecars written to standard output\n"
     assert len([decode(line.encode()) for line in out.splitlines()]) == 5
     out, _ = typed(capsys, "export", "--to", "jsonl", "--since", "2026-11-22T12:00:01", "--until", "2026-11-23")
     assert [decode(line.encode()).caption for line in out.splitlines()] == ["A dog on a beach."] * 2 + ["A cat."]

@@ -43,7 +43,7 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = command.run("view", "--port", str(taken.getsockname()[1]), cwd=tmp_path)
     assert done.returncode == 2
-    assert "--port" in done.stderr
+    assert "Address already in use: give another viewer.port (--port; 0 takes a free one)" in done.stderr
 
 
 def test_elsewhere_only_with_a_token_which_is_never_shown(tmp_path: Path) -> None:

@@ -261,6 +261,9 @@ def test_without_a_terminal_it_wants_to_be_told(tmp_path: Path) -> None:
     seen = command.run(*arguments, "--dry-run", cwd=tmp_path)
     assert (json.loads(seen.stdout)["frames"], json.loads(seen.stdout)["dry_run"]) == (5, True)
     assert files(tmp_path / "frames") == set(done(OLD))
+    wrong = command.run(*arguments, "--dry-run", "--camera", "nosuch", cwd=tmp_path)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "there is nothing of 'nosuch' here; there are: " in wrong.stderr
     nowhere = command.run(*arguments, "--yes", "--frames", "nowhere", cwd=tmp_path)
     assert (nowhere.returncode, "no such directory" in nowhere.stderr) == (2, True)
 

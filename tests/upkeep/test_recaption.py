@@ -140,4 +140,21 @@ def test_a_dry_run_shows_and_changes_nothing(tmp_path: Path) -> None:
     assert [(line["key"], line["caption"]) for line in shown] == [
         (key, "An old caption.") for key in ("a/1.jpg", "a/3.jpg", "b/1.jpg")
     ]
+    assert done.stderr == "3 frames would be captioned again\n"
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_why_there_is_nothing_to_do_is_told(tmp_path: Path) -> None:
+    fill_captioned(tmp_path, {"a/1.jpg": ("default", OLD), "b/1.jpg": ("null", NOW)})
+    arguments = ("recaption", "--runtime", "null", "--frames", tmp_path)
+    unknown = f"no sidecar names model 'nosuch'; there are: default ({OLD[:12]}), null ({NOW[:12]})"
+    in_use = f"null ({NOW[:12]}) is the model in use: nothing to do"
+    for model, exit_code, said in (("nosuch", 2, unknown), ("null", 0, in_use)):
+        done = command.run(*arguments, "--model", model, "--dry-run", cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (exit_code, "")
+        assert said in done.stderr
+        done = command.run(*arguments, "--model", model, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (0, ""), "to start it again when all is done is no mistake"
+        assert said in done.stderr
+    done = command.run(*arguments, "--model", "default", "--camera", "c", "--dry-run", cwd=tmp_path)
+    assert (done.returncode, "there is nothing of 'c' here; there are: a, b" in done.stderr) == (2, True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -99,8 +100,9 @@ def test_a_share_takes_its_own(tmp_path: Path) -> None:
 
 
 def test_a_kind_that_there_is_not_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"no error is of kind 'decoding'; there are: .* decode, "):
+    with pytest.raises(ConfigError, match=r"no error is of kind 'decoding'; there are: .* decode, .* poison, ") as refused:
         Choice(kind="decoding")
+    assert not re.search("config|queue_unavailable|source|event", str(refused.value)), "those are in no frame's sidecar"
 
 
 @pytest.mark.parametrize("kind", ["local", "mounted"])
@@ -199,7 +201,18 @@ def test_a_dry_run_shows_and_changes_nothing(tmp_path: Path) -> None:
         ("a/2.jpg", "undecodable: it was so"),
         ("b/1.jpg", "truncated: it was so"),
     ]
+    assert done.stderr == "3 frames would be captioned again\n"
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    done = command.run("retry", "--frames", tmp_path, "--kind", "oversized", "--dry-run", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "0 frames would be captioned again\n")
+
+
+@pytest.mark.parametrize("more", [("--dry-run",), ("--runtime", "null")])
+def test_a_camera_that_there_is_not_is_told_with_those_there_are(more: tuple[str, ...], tmp_path: Path) -> None:
+    fill_failed(tmp_path, KINDS)
+    done = command.run("retry", "--frames", tmp_path, "--camera", "nosuch", *more, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "there is nothing of 'nosuch' here; there are: a, b, unsorted" in done.stderr
 
 
 def test_what_failed_again_and_a_wrong_place_are_told_by_the_exit_code(tmp_path: Path) -> None:

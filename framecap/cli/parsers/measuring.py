@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from framecap.bench import PARTS
+from framecap.bench import FRAMES, PARTS, RUNS
 from framecap.cli.parsers.shared import Commands, command, configuration, model_flags
 
 
@@ -32,8 +32,8 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--full", action="store_true", help="what takes long, too: latency at every rate, large stores")
     parser.add_argument("--only", metavar="PARTS", help=f"some parts, such as captioner,pipeline: {', '.join(PARTS)}")
-    parser.add_argument("--frames", metavar="N", type=int, default=500, help="frames of a run (default: 500)")
-    parser.add_argument("--runs", metavar="N", type=int, default=3, help="runs of what is compared (default: 3)")
+    parser.add_argument("--frames", metavar="N", type=int, default=FRAMES, help=f"frames of a run (default: {FRAMES})")
+    parser.add_argument("--runs", metavar="N", type=int, default=RUNS, help=f"runs of what is compared (default: {RUNS})")
     parser.add_argument("--json", action="store_true", help="one JSON object, with the values of every run")
     model_flags(parser)
 

@@ -97,6 +97,7 @@ def _add_check(commands: Commands) -> None:
         "how to get it.",
         "  framecap check --frames /mnt/bucket/frames",
     )
+    parser.add_argument("--all", action="store_true", help="show every setting, also those that are the defaults")
     frames_flag(parser)
     model_flags(parser)
 
@@ -128,4 +129,4 @@ def _caption(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     from framecap.cli.check import check
 
-    return check(configuration(options))
+    return check(configuration(options), options.all)

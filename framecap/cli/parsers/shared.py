@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import difflib
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from framecap.errors import ConfigError
 
@@ -31,6 +33,30 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, width=100, max_help_position=28)
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what was probably meant; the parsers of the commands are of this class, too, and show their own usage."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As there, but nothing is unknown: else the parser of all commands would refuse it, with its own usage."""
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            flags = [flag for action in self._actions for flag in action.option_strings]
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{_nearest(unknown[0].partition('=')[0], flags)}")
+        return options, unknown
+
+    def error(self, message: str) -> NoReturn:
+        """As there, with the nearest of the choices."""
+        wrong = re.search(r"invalid choice: '(?P<given>[^']*)' \(choose from (?P<choices>.*)\)", message)
+        if wrong:
+            message += _nearest(wrong["given"], wrong["choices"].replace("'", "").split(", "))
+        super().error(message)
+
+
+def _nearest(given: str, choices: list[str]) -> str:
+    near = difflib.get_close_matches(given, choices, 1)
+    return f": did you mean {near[0]!r}?" if near else ""
 
 
 def command(commands: Commands, name: str, run: Callable[[argparse.Namespace], int], text: str, example: str) -> Any:
