@@ -25,7 +25,7 @@ MAX_NAME_BYTES = 255 - len(SIDECAR_SUFFIX)  # a directory entry's limit, with ro
 _CAMERA = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _OWN_KEY = re.compile(
     r"(?P<camera>[A-Za-z0-9][A-Za-z0-9._-]{0,63})/(?P<hour>\d{4}/\d{2}/\d{2}/\d{2})/"
-    r"(?P=camera)-(?P<time>\d{8}T\d{6}\.\d{6})Z-(?P<sequence>\d{8,})\.jpg"
+    r"(?P=camera)-(?P<time>\d{8}T\d{6}\.\d{6})Z-(?P<sequence>\d{8,18})\.jpg"
 )
 _TIME_FORMAT = "%Y%m%dT%H%M%S.%f"
 

@@ -16,19 +16,26 @@ from framecap.errors import SidecarError
 SCHEMA_VERSION = 2  # since 2 the confidence of a caption may be null
 MAX_SIDECAR_BYTES = 1 << 20  # a reader refuses more: no caption is that long
 
+_INT64 = (1 << 63) - 1  # what tables and databases hold
+_INT32 = (1 << 31) - 1
+_LONGEST_RECORDING = 1e9  # seconds
+
 Status = Literal["captioned", "duplicate", "skipped", "failed"]
 
 
 def _in_utc(at: datetime) -> datetime:
     if at.tzinfo is None:
         raise ValueError("a time needs a time zone")
-    return at.astimezone(UTC)
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("this time is in no year from 1 to 9999 of UTC") from None
 
 
 Time = Annotated[datetime, AfterValidator(_in_utc)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 LogProbability = Annotated[float, Field(le=0.0, allow_inf_nan=False)]
-Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Probability = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Milliseconds = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 
@@ -41,13 +48,19 @@ class Frame(_Part):
 
     key: str
     sha256: Sha256 | None = Field(None, description="of the frame's bytes; null when they could not be read")
-    size: int | None = Field(None, ge=0, description="bytes")
-    width: int | None = Field(None, gt=0)
-    height: int | None = Field(None, gt=0)
+    size: int | None = Field(None, ge=0, le=_INT64, description="bytes")
+    width: int | None = Field(None, gt=0, le=_INT32)
+    height: int | None = Field(None, gt=0, le=_INT32)
     camera: str
     captured_at: Time
-    sequence: int | None = Field(None, ge=0, description="number in the capture run; null for foreign frames")
-    position: float | None = Field(None, ge=0, description="seconds from the start of the source; null for live and foreign")
+    sequence: int | None = Field(None, ge=0, le=_INT64, description="number in the capture run; null for foreign frames")
+    position: float | None = Field(
+        None,
+        ge=0,
+        le=_LONGEST_RECORDING,
+        allow_inf_nan=False,
+        description="seconds from the start of the source; null for live and foreign",
+    )
 
 
 class Token(_Part):
@@ -69,7 +82,7 @@ class Failure(_Part):
 
     kind: str
     message: str
-    attempts: int = Field(ge=1)
+    attempts: int = Field(ge=1, le=_INT64)
 
 
 class Model(_Part):
@@ -94,14 +107,14 @@ class Worker(_Part):
     """Who committed the sidecar."""
 
     host: str
-    pid: int
+    pid: int = Field(ge=0, le=_INT64)
     version: str
 
 
 class Sidecar(_Part):
     """One frame's commit record."""
 
-    schema_version: int = Field(SCHEMA_VERSION, ge=1)
+    schema_version: int = Field(SCHEMA_VERSION, ge=1, le=_INT64)
     status: Status
     frame: Frame
     caption: str | None = Field(None, min_length=1)

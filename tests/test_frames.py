@@ -166,3 +166,9 @@ def test_sorted_keys_of_one_camera_are_strictly_ordered_by_sequence() -> None:
     at = datetime(2026, 1, 1, tzinfo=UTC)
     keys = [frames.make_key(FrameName("a", at, number)) for number in range(200)]
     assert all(one < two for one, two in pairwise(keys))
+
+
+def test_a_sequence_too_long_for_a_sidecar_makes_a_key_foreign() -> None:
+    key = frames.make_key(FrameName("door", datetime(2026, 11, 22, tzinfo=UTC), 10**18 - 1))
+    assert frames.parse_key(key) is not None
+    assert frames.parse_key(key.replace(".jpg", "0.jpg")) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -113,10 +114,14 @@ def test_any_bytes_are_a_sidecar_or_an_error(data: bytes) -> None:
         sidecar.decode(data, "a.jpg.json")
 
 
+def frame(**changes: Any) -> dict[str, Any]:
+    return {"key": "a.jpg", "camera": "unsorted", "captured_at": "2026-11-22T10:00:00Z", **changes}
+
+
 def minimal(**changes: Any) -> bytes:
     document = {
         "status": "skipped",
-        "frame": {"key": "a.jpg", "camera": "unsorted", "captured_at": "2026-11-22T10:00:00Z"},
+        "frame": frame(),
         "worker": {"host": "h", "pid": 1, "version": "0.1.0"},
         "committed_at": "2026-11-22T10:00:01Z",
     }
@@ -140,6 +145,14 @@ def test_a_newer_writer_s_additions_are_read_over() -> None:
         ({"duplicate_of": "b.jpg"}, "duplicate_of belongs"),
         ({"status": "done"}, "status"),
         ({"committed_at": "2026-11-22T10:00:01"}, "time zone"),
+        ({"committed_at": "9999-12-31T23:59:59-23:00"}, "no year from 1 to 9999"),
+        ({"frame": frame(captured_at="0001-01-01T00:00:00+23:00")}, "no year from 1 to 9999"),
+        ({"frame": frame(position=math.inf)}, "frame.position"),
+        ({"frame": frame(position=1e300)}, "frame.position"),
+        ({"frame": frame(size=10**30)}, "frame.size"),
+        ({"frame": frame(sequence=10**40)}, "frame.sequence"),
+        ({"frame": frame(width=10**25)}, "frame.width"),
+        ({"confidence": math.nan}, "confidence"),
         ({"frame": {}}, "frame.key"),
         ({"worker": {"host": "h", "pid": "many", "version": "1"}}, "worker.pid"),
     ],

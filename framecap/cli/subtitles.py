@@ -17,6 +17,7 @@ from framecap.stores import open_store
 from framecap.stores.base import Store
 from framecap.timeline.export.subtitles import WebVtt
 from framecap.timeline.reading import Choice, Reader
+from framecap.timeline.segments import moved
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,6 @@ def _recording(store: Store, camera: str, start: datetime) -> Iterator[Sidecar]:
     for found in Reader(store).all(Choice(camera, since=start)):
         frame = found.sidecar.frame
         if frame.position is not None:
-            began = frame.captured_at - timedelta(seconds=frame.position)
+            began = moved(frame.captured_at, -timedelta(seconds=frame.position))
             if abs(began - start) < _SAME_RECORDING:
                 yield found.sidecar

@@ -15,7 +15,7 @@ from framecap.frames import SIDECAR_SUFFIX, FrameName, low_watermark, make_key, 
 from framecap.stores.base import Entry, Store
 
 _LOOK_BACK_PARTS = 64  # a power of two
-_REST_OF_OWN_KEY = re.compile(r"[0-5]\d[0-5]\d\.\d{6}Z-\d{8,}\.jpg")
+_REST_OF_OWN_KEY = re.compile(r"[0-5]\d[0-5]\d\.\d{6}Z-\d{8,18}\.jpg")
 
 
 def pairs(

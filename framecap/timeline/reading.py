@@ -34,25 +34,27 @@ Place = tuple[datetime, str]  # in time order: captured_at, then the frame's key
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A sidecar as it was found: `etag` and `modified` (Unix seconds, by the store's clock) are those of its listing."""
+    """A sidecar as it was found: `key` (its frame's), `etag` and `modified` (Unix seconds, by the store's clock) are those
+    of its listing. Where a folder was copied or renamed, the sidecar itself tells of another key."""
 
+    key: str
     sidecar: Sidecar
     etag: str
     modified: float
 
     @property
-    def key(self) -> str:
-        """The frame's."""
-        return self.sidecar.frame.key
-
-    @property
     def place(self) -> Place:
         return (self.sidecar.frame.captured_at, self.key)
 
+    def beside_its_frame(self) -> Sidecar:
+        """The sidecar, with the key under which it was found for its frame's."""
+        frame = self.sidecar.frame.model_copy(update={"key": self.key})
+        return self.sidecar.model_copy(update={"frame": frame})
+
     @property
     def id(self) -> str:
-        """Names this commit of this frame, however often it is given: 32 hexadecimal digits, made of the frame's key and
-        `committed_at` alone. A frame that is captioned anew (retry) has a new one."""
+        """Names this commit of this frame, however often it is given: 32 hexadecimal digits, made of the key that
+        the sidecar tells and `committed_at` alone. A frame that is captioned anew (retry) has a new one."""
         return commit_id(self.sidecar)
 
 
@@ -145,7 +147,7 @@ class Reader:
                     logger.warning("passed over: %s", error)
                 continue
             self._torn.pop(key, None)
-            yield Found(sidecar, entry.etag, entry.modified)
+            yield Found(key, sidecar, entry.etag, entry.modified)
 
     def _bytes(self, entry: Entry) -> bytes | None:
         return self._store.read_sidecar(frame_of(entry))

@@ -31,6 +31,14 @@ def same_words(caption: str) -> str:
     return " ".join(caption.casefold().split()).strip(" .,;:!?…\"'")
 
 
+def moved(at: datetime, by: timedelta) -> datetime:
+    """The moment so much later, or the last (or first) one that can be told: a wrong clock says any year."""
+    try:
+        return at + by
+    except OverflowError:
+        return (datetime.min if by < timedelta(0) else datetime.max).replace(tzinfo=at.tzinfo)
+
+
 @dataclass(frozen=True, slots=True)
 class Segment:
     """One interval of one camera, `start` (its first frame) to `end` (not included).
@@ -59,7 +67,7 @@ class Segment:
     @property
     def recording(self) -> datetime | None:
         """When its recording began; None for live cameras and foreign frames."""
-        return None if self.position is None else self.start - timedelta(seconds=self.position)
+        return None if self.position is None else moved(self.start, -timedelta(seconds=self.position))
 
 
 class _Open:
@@ -81,8 +89,8 @@ class _Open:
             return False
         if then.position is None or now.position is None:
             return True
-        moved = timedelta(seconds=now.position - then.position)
-        return abs(now.captured_at - then.captured_at - moved) <= _SAME_RECORDING
+        further = timedelta(seconds=now.position - then.position)
+        return abs(now.captured_at - then.captured_at - further) <= _SAME_RECORDING
 
     def add(self, sidecar: Sidecar, caption: str) -> None:
         self.step = sidecar.frame.captured_at - self.last.frame.captured_at or self.step
@@ -97,7 +105,7 @@ class _Open:
         return Segment(
             camera=self.first.frame.camera,
             start=self.first.frame.captured_at,
-            end=self.last.frame.captured_at + self.step if end is None else end,
+            end=moved(self.last.frame.captured_at, self.step) if end is None else end,
             caption=self.caption,
             confidence=surest.confidence,
             uncertain=surest.uncertain,

@@ -57,6 +57,7 @@ _HITS = 40
 _FAILED = 50
 _MAX_NAMES = 2000  # of cameras to choose from
 _GATHER_SECONDS = 0.25  # news of so long go together
+_FIRST_SECOND = -62_135_596_800  # of the year 1, the first that a time can have
 _SILENCE_SECONDS = 15.0  # after so long something is said, so that nobody takes the connection for dead
 _THREADS = 16  # that wait for the store
 _KEEP = "private, max-age=31536000, immutable"
@@ -269,7 +270,11 @@ def _wanted(request: Request) -> tuple[str | None, float | None, float | None]:
 
 def _seconds(request: Request, name: str) -> float | None:
     text = request.query_params.get(name, "")
-    return float(text) if re.fullmatch(r"-?\d{1,11}(\.\d{1,9})?", text) else None
+    if not re.fullmatch(r"-?\d{1,11}(\.\d{1,9})?", text):
+        return None
+    if float(text) < _FIRST_SECOND:
+        raise HTTPException(400, f"{name}: this is before the year 1")
+    return float(text)
 
 
 def _number(request: Request, name: str, default: int, most: int) -> int:

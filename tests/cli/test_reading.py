@@ -215,3 +215,37 @@ def test_where_a_reader_has_seen_enough(filled: Store, tmp_path: Path) -> None:
     )
     assert "Traceback" not in done.stderr
     assert done.stdout.count("\n") == 1
+
+
+def below(folder: str) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_export_writes_no_frames_or_sidecars_into_its_store(
+    form: str, filled: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = own("door", NOON)
+    filled.put_frame(key, b"a picture")
+    Path("link").symlink_to("frames")
+    before = below("frames")
+    for place in (f"frames/{key}", f"frames/{key}.json", "link/new.JPG"):
+        _, err = typed(capsys, "export", "--to", form, "--camera", "door", "-o", place, exit_code=2)
+        assert "name a place outside ./frames" in err
+    exit_code = 2 if pictures(form) else 0
+    _, err = typed(capsys, "export", "--to", form, "--camera", "door", "-o", "frames/door/out", exit_code=exit_code)
+    assert ("name a place outside" in err) is pictures(form)
+    assert before.items() <= below("frames").items()
+
+
+def pictures(form: str) -> bool:
+    return form in ("webdataset", "txt", "huggingface")
+
+
+def test_pictures_of_a_renamed_folder_are_exported(filled: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    filled.put_frame(own("yard", NOON + 86_400 * SECOND), b"a picture")
+    Path("frames/yard").rename("frames/garden")
+    _, err = typed(capsys, "export", "--to", "txt", "--camera", "garden", "-o", "pairs")
+    assert err == "1 written to pairs\n"
+    (text,) = Path("pairs").glob("*.txt")
+    assert text.read_text() == "A man on a beach.\n"

@@ -332,6 +332,12 @@ def test_a_name_as_long_as_a_key_may_be(tmp_path: Path, store: Store) -> None:
     assert written("txt", [make(key, NOON, "A dog.")], store, tmp_path / "pairs").written == 1
 
 
+def test_a_sidecar_whose_key_names_no_frame_is_left_out(tmp_path: Path, store: Store, photos: list[Sidecar]) -> None:
+    hostile = photos[0].model_copy(update={"frame": photos[0].frame.model_copy(update={"key": "../../etc/passwd"})})
+    writer = written("txt", [hostile, photos[1]], store, tmp_path / "pairs")
+    assert (writer.written, writer.left_out) == (1, 1)
+
+
 # --- what holds for all of them ---
 
 

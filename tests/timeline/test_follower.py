@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from framecap.frames import sidecar_key
 from framecap.stores import open_store
 from framecap.stores.base import Store
 from framecap.timeline.follower import Follower, Given
-from framecap.timeline.reading import Found, commit_id
+from framecap.timeline.reading import Found, Reader, commit_id
 from tests.timeline.committing import NOON, SECOND, commit, make, own, replace
 
 HOUR = 3600.0
@@ -164,4 +165,18 @@ def test_nothing_is_missed_whenever_who_follows_dies(data: st.DataObject, tmp_pa
 
 def test_an_id_needs_the_sidecar_alone() -> None:
     sidecar = make("a/ü.jpg", NOON)
-    assert Found(sidecar, "1", 1.0).id == Found(sidecar, "2", 2.0).id == "8bb5597351273337062d2b969ae26a67"
+    ids = {Found("a/ü.jpg", sidecar, "1", 1.0).id, Found("b.jpg", sidecar, "2", 2.0).id}
+    assert ids == {"8bb5597351273337062d2b969ae26a67"}
+
+
+def test_a_copied_folder_s_sidecars_come_once(store: Store) -> None:
+    key = commit(store, own("east", NOON), caption="A dog.")
+    assert store.directory is not None
+    shutil.copytree(store.directory / "east", store.directory / "copy")
+    copy = f"copy{key.removeprefix('east')}"
+    memory = Given()
+    follower = Follower(store, memory, IngestConfig(full_scan_seconds=60))
+    assert take(follower) == [copy, key]
+    assert take(follower) == []
+    assert take(Follower(store, memory)) == []
+    assert [found.key for found in Reader(store).all()] == [copy, key]

@@ -368,3 +368,12 @@ def test_failed_frames_are_known_with_their_reason(store: Store, index: Index) -
     replace(store, keys[0], "A dog.")
     index.update(full=True)
     assert index.failed().kinds == {"truncated": 2}
+
+
+def test_frames_of_any_year(store: Store, index: Index) -> None:
+    for number, year in enumerate((1, 1600, 2248, 2300, 9999, 9999)):
+        commit(store, f"photos/{number}.jpg", NOON.replace(year=year), f"Dog {number}.")
+    caption(store, 0, "A cat.")
+    assert index.update().read == 7
+    assert len(found(index, "dog", limit=9)) == 6
+    assert found(index, "dog", since=NOON.replace(year=2301), newest=True) == ["Dog 5.", "Dog 4."]

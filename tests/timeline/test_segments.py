@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -154,3 +154,11 @@ def test_time_moves_with_its_frames(drawn: list[tuple[str, float, str | None]], 
 def test_the_model_is_no_matter() -> None:
     other = MODEL.model_copy(update={"bundle": "1" * 64})
     assert len(spans([seen(0, "A dog."), seen(1, "A dog.", model=other)])) == 1
+
+
+def test_a_wrong_clock_says_any_year() -> None:
+    first, last = (at.replace(tzinfo=UTC) for at in (datetime.min, datetime.max))
+    (segment,) = segments([make("a.jpg", first, "A dog.", position=1e9)])
+    assert (segment.recording, segment.end) == (first, first + SECOND)
+    (segment,) = segments([make("a.jpg", last, "A dog.", position=0)])
+    assert (segment.recording, segment.end) == (last, last)

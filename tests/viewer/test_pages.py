@@ -176,3 +176,9 @@ def test_a_bucket_is_shown_as_a_directory_is(bucket: Bucket, tmp_path: Path) -> 
         assert page.ask("/small", key=keys[1]).headers["content-type"] == "image/jpeg"
         assert page.ask("/api/frame", key=keys[1]).json["previous"] == keys[0]
         assert page.ask("/picture", key=keys[2]).status == 404
+
+
+@pytest.mark.parametrize(("path", "asked"), [("/api/timeline", {"camera": "door"}), ("/api/search", {"q": "dog"})])
+def test_a_time_that_there_never_was(page: Page, path: str, asked: dict[str, str]) -> None:
+    assert page.ask(path, **asked, since="-99999999999").status == 400
+    assert page.ask(path, **asked, since="-62135596800", until="99999999999").status == 200

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import ClassVar
 
-from framecap.errors import ConfigError, FrameGone, FrameUnreadable, OversizedFrame
+from framecap.errors import ConfigError, FrameGone, FrameUnreadable, KeyRefused, OversizedFrame
 from framecap.frames import parse_key
 from framecap.sidecar import Sidecar
 from framecap.stores.base import Store
@@ -29,6 +29,8 @@ _LONGEST_STEM = 200  # bytes of a name
 
 
 class _Pictures(Writer):
+    holds_pictures = True
+
     def __init__(self, store: Store) -> None:
         super().__init__()
         self._store = store
@@ -40,7 +42,7 @@ class _Pictures(Writer):
                 continue
             try:
                 picture = self._store.read(sidecar.frame.key, _MAX_BYTES)
-            except (FrameGone, FrameUnreadable, OversizedFrame):
+            except (FrameGone, FrameUnreadable, KeyRefused, OversizedFrame):
                 self.left_out += 1
                 continue
             yield sidecar, one_line(sidecar.caption), picture

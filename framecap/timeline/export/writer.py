@@ -17,6 +17,7 @@ class Writer(ABC):
 
     to_standard_output: ClassVar[bool] = False  # when no file is named
     one_camera: ClassVar[bool] = False  # it holds one timeline
+    holds_pictures: ClassVar[bool] = False  # it reads the frames, and copies them
 
     def __init__(self) -> None:
         self.written = 0

@@ -18,7 +18,8 @@ from framecap.timeline.segments import shown_caption
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _ROOM = 20  # bits: so many frames of one millisecond, of all cameras, keep their order among the others
-_LAST_MILLISECOND = (1 << 43) - 1  # in the year 2248; later and much earlier ones lose their order
+# In the year 2248; later and much earlier ones lose their order. Beyond it there is room for the many of one millisecond.
+_LAST_MILLISECOND = (1 << 43) - (1 << _ROOM)
 _AT_ONCE = 10_000
 _MAX_MESSAGE = 500  # characters of a failure's
 
