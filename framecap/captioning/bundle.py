@@ -167,8 +167,8 @@ def _read_card(path: Path) -> BundleCard:
         return BundleCard.model_validate_json(_read_json(file))
     except OSError as error:
         raise BundleError(
-            f"{path}: no model bundle here ({file.name}: {error.strerror}): name a bundle's folder with --bundle, or leave "
-            "it out for the model in the box; `python -m train export` makes bundles"
+            f"{path}: no model bundle here ({file.name}: {error.strerror}): name a bundle's folder, or "
+            "`default` for the model in the box; `python -m train export` makes bundles"
         ) from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]

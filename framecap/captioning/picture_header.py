@@ -69,8 +69,14 @@ def _no_picture(data: bytes) -> Exception:
         b"RIFF".startswith(data[:4]) and b"WEBP".startswith(data[8:12]) and len(data) < 12
     )
     if a_start or not any(start):  # a writer that reserves the space first leaves zeros
-        return TruncatedFrame(f"no picture yet: it starts with {start!r}")
-    return UndecodableFrame(f"not a JPEG, PNG or WebP picture: it starts with {start!r}")
+        return TruncatedFrame(f"no picture yet: it starts with {_readable(start)}")
+    return UndecodableFrame(f"not a JPEG, PNG or WebP picture: it starts with {_readable(start)}")
+
+
+def _readable(start: bytes) -> str:
+    """Text as a line of it, anything else in hexadecimal."""
+    text = " ".join(start.decode("latin-1").split())
+    return f"'{text}'" if text.isascii() and text.isprintable() and text else f"the bytes {start.hex(' ')}"
 
 
 def _read_jpeg(data: bytes) -> Header:
@@ -160,7 +166,7 @@ def _read_webp(data: bytes) -> Header:
     else:
         if len(data) < 16:
             raise IndexError
-        raise UndecodableFrame(f"a WebP picture of unknown kind {kind!r}")
+        raise UndecodableFrame(f"a WebP picture of unknown kind {_readable(kind)}")
     return Header("webp", width, height, orientation, alpha, whole)
 
 

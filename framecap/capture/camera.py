@@ -293,6 +293,8 @@ class Camera:
                 return SourceRefused(f"{where} refuses its user or password{detail}: correct them in the address")
             case "lost":
                 return SourceUnreachable(f"{where} stopped sending{detail}")
+            case _ if self._plan.source.unplugged:
+                return SourceUnreachable(f"{where} is not there: plug it in, or see what /dev/video* there are")
             case _:
                 return SourceUnreachable(f"{where} does not answer{detail}: check the address, and that the camera is on")
 

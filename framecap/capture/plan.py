@@ -26,7 +26,10 @@ class Plan:
 
 
 def make_plans(config: CaptureConfig) -> tuple[Plan, ...]:
-    """A plan for each camera. Raises SourceNotFound and ConfigError."""
+    """A plan for each camera. Raises SourceNotFound and ConfigError.
+
+    A camera that is not plugged in has a plan, too: it is tried like a stream that does not answer, and stops no other one.
+    """
     if not config.cameras:
         raise ConfigError("nothing to capture: name a source, or list some under capture.cameras")
     start = None if config.start_time is None else datetime.fromisoformat(config.start_time)  # UTC, or with its zone
@@ -42,7 +45,7 @@ def make_plans(config: CaptureConfig) -> tuple[Plan, ...]:
 
 
 def _plan(camera: CameraConfig, config: CaptureConfig, start: datetime | None) -> Plan:
-    source = parse_source(camera.source)
+    source = parse_source(camera.source, may_be_unplugged=True)
     if source.kind is Kind.VIDEO and start is None:
         try:
             start = recording_start(Path(source.address))

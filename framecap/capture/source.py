@@ -25,6 +25,7 @@ _ADDRESS = re.compile(
     r"(?P<path>/[^?#@]*)?(?P<query>\?[^#@]*)?(?P<fragment>#[^@]*)?"
 )
 _NOT_PLAIN = re.compile(r"[\s\x00-\x1f\x7f\"'<>]")
+_DEVICE = re.compile(r"/dev/(?!shm/)[^%\0]+")  # what is missing there is a camera; /dev/shm holds files
 _NUMBER_IN_NAME = re.compile(r"%(?:0(?P<width>\d{1,2}))?d")
 
 
@@ -54,6 +55,11 @@ class Source:
         """Whether it goes on without us: its frames have the time of their grab, and a loss of it is waited out."""
         return self.kind in (Kind.DEVICE, Kind.STREAM)
 
+    @property
+    def unplugged(self) -> bool:
+        """Whether it is a camera of this machine that is not there now."""
+        return self.kind is Kind.DEVICE and not Path(self.address).exists()
+
     def scrub(self, text: str) -> str:
         """Text of other programs (they print addresses) without this source's credentials."""
         for secret in self.secrets:
@@ -61,16 +67,21 @@ class Source:
         return mask(text)
 
 
-def parse_source(text: str) -> Source:
-    """What a source text is. Raises SourceNotFound for what is not there, ConfigError for what cannot be a source."""
+def parse_source(text: str, may_be_unplugged: bool = False) -> Source:
+    """What a source text is. Raises SourceNotFound for what is not there, ConfigError for what cannot be a source.
+
+    `may_be_unplugged`: a camera of this machine that is not there is a source all the same, which can be tried until it is.
+    """
     scheme = _SCHEME.match(text)
     if scheme:
         return _stream(text, scheme["scheme"])
     if "\0" in text:
         raise ConfigError("a source holds a zero character: name a file, a camera number or a stream address")
     if re.fullmatch(r"[0-9]{1,3}", text):
-        return _device(Path(f"/dev/video{int(text)}"), f"camera-{int(text)}")
+        return _device(Path(f"/dev/video{int(text)}"), f"camera-{int(text)}", may_be_unplugged)
     try:
+        if _DEVICE.fullmatch(text) and not Path(text).exists():
+            return _device(Path(text), camera_name(Path(text).name), may_be_unplugged)
         return _path(text, Path(text))
     except OSError as error:
         raise SourceNotFound(f"source {mask(text)!r}: {error.strerror}: check the path") from None
@@ -83,7 +94,7 @@ def _path(text: str, path: Path) -> Source:
         return _pictures(text, path.parent, _numbered(path))
     mode = path.stat().st_mode
     if stat.S_ISCHR(mode):
-        return _device(path, camera_name(path.name))
+        return _device(path, camera_name(path.name), False)
     if not stat.S_ISREG(mode):
         raise SourceNotFound(f"source {mask(text)!r} is no file, directory, camera or stream address: name one of these")
     if path.name.lower().endswith(FRAME_SUFFIXES):
@@ -121,11 +132,11 @@ def _secrets(text: str, match: re.Match[str]) -> tuple[str, ...]:
     return tuple(sorted((part for part in parts if len(part) >= SHORTEST_SECRET), key=len, reverse=True))
 
 
-def _device(path: Path, name: str) -> Source:
+def _device(path: Path, name: str, may_be_unplugged: bool) -> Source:
     try:
         found = stat.S_ISCHR(path.stat().st_mode)
     except OSError:
-        found = False
+        found = may_be_unplugged
     if not found:
         raise SourceNotFound(f"camera {path} is not there: plug it in, or see what /dev/video* there are")
     return Source(Kind.DEVICE, str(path), str(path), name)

@@ -77,7 +77,9 @@ def _sources(config: Config) -> Iterator[Finding]:
         yield Finding("cameras", True, "none configured (capture.cameras); `framecap run SOURCE` needs none")
         return
     for plan in make_plans(config.capture):
-        yield Finding(plan.name, True, f"{plan.source.shown} ({plan.source.kind.value}; not opened)")
+        there = not plan.source.unplugged
+        how = "not opened" if there else "not there: capture tries it until it is plugged in"
+        yield Finding(plan.name, there, f"{plan.source.shown} ({plan.source.kind.value}; {how})")
 
 
 def _store(config: Config) -> Iterator[Finding]:

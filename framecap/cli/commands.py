@@ -49,7 +49,7 @@ def work(config: Config, once: bool, read_again: Callable[[], Config]) -> int:
         hangups(reload.ask, stop),
         parts.served(config.telemetry),
     ):
-        work = parts.open_work(config, reload)
+        work = parts.open_work(config, reload, new_store=logging.WARNING)  # a mistyped place looks like one without frames
         logger.info("captioning the frames in %s with %s (%s)", work.address, work.model.name, work.model.runtime)
 
         def on_commit(sidecar: Sidecar) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from types import TracebackType
@@ -77,6 +79,7 @@ class Console:
     def __init__(self, style: str) -> None:
         self._text_out = _is_text(sys.stdout, style)
         self._text_errors = _is_text(sys.stderr, style)
+        self._one_terminal = self._text_out and self._text_errors and _same_terminal(sys.stdout, sys.stderr)
         self._done = 0
         self._bar: tqdm[Any] | None = None
         if sys.stderr.isatty():
@@ -98,8 +101,9 @@ class Console:
         return "text" if self._text_errors else "json"
 
     def said(self, said: Said) -> None:
-        """A sidecar was committed."""
-        self._write(for_people(said) if self._text_out else for_machines(said), sys.stdout)
+        """A sidecar was committed. On one terminal a failed frame has its line by then: the log's."""
+        if not (said.error and self._one_terminal and logging.getLogger("framecap").isEnabledFor(logging.WARNING)):
+            self._write(for_people(said) if self._text_out else for_machines(said), sys.stdout)
         self.advance()
 
     def advance(self) -> None:
@@ -174,9 +178,12 @@ def summary_for_people(summary: Summary) -> str:
         _count(summary.pending, "still pending", always=False),
     ]
     frames = ", ".join(part for part in parts if part)
+    done = (summary.captioned, summary.duplicate, summary.skipped, summary.failed)
     speed = f"; {summary.frames_per_second:.1f} frames/s" if summary.frames_per_second is not None else ""
-    place = f"in {summary.frames}" + (f", their sidecars such as {summary.sidecars}" if summary.sidecars else "")
-    lines = [f"frames: {frames}{speed}", f"they are {place}"]
+    lines = [f"frames: {frames}{speed}"]
+    if any((summary.captured, summary.already_there, *done, summary.pending)):
+        sidecars = f", their sidecars such as {summary.sidecars}" if summary.sidecars else ""
+        lines.append(f"they are in {summary.frames}{sidecars}")
     if summary.subtitles:
         lines.append(f"subtitles: {', '.join(summary.subtitles)}")
     return mask("\n".join(printable(line) for line in lines))
@@ -220,6 +227,14 @@ def _now() -> str:
 
 def _is_text(stream: TextIO, style: str) -> bool:
     return stream.isatty() if style == "auto" else style == "text"
+
+
+def _same_terminal(one: TextIO, other: TextIO) -> bool:
+    if not (one.isatty() and other.isatty()):
+        return False
+    with suppress(OSError, ValueError):
+        return os.path.sameopenfile(one.fileno(), other.fileno())
+    return False
 
 
 @contextmanager

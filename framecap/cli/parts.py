@@ -162,14 +162,14 @@ class Work:
         return Worked(done.captioned, done.duplicate, done.skipped, done.failed, pending, done.seconds)
 
 
-def open_work(config: Config, reload: Reload | None = None) -> Work:
-    """Work on everything that is pending, as the configuration says."""
+def open_work(config: Config, reload: Reload | None = None, new_store: int = logging.INFO) -> Work:
+    """Work on everything that is pending, as the configuration says; `new_store`: the level at which a new store is said."""
     from framecap.captioning.load import load_captioner
     from framecap.ingest import open_ingest
     from framecap.stores import open_store
 
-    store = open_store(config.store)
-    captioner = load_captioner(config.captioning)
+    captioner = load_captioner(config.captioning)  # first: without a model no store is made
+    store = open_store(config.store, new_store=new_store)
     worker = config.worker.filled_in(captioner.batch_size, captioner.lanes)
     config = config.model_copy(update={"worker": worker})
     ingest = open_ingest(config.ingest, store, config.store, worker.queue)

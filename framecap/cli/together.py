@@ -81,8 +81,9 @@ class _Together:
                     self._other_model = StopFlag()
                     self._change_model()
                 self._steer(flag.is_set())
-        summary = parts.summary(self._config, self._captured, self._worked, self._example)
-        self._console.summary(replace(summary, subtitles=leave_subtitles(self._config) or None))
+        if self._captured or self._worked:  # else neither has run, and what is there is of another run
+            summary = parts.summary(self._config, self._captured, self._worked, self._example)
+            self._console.summary(replace(summary, subtitles=leave_subtitles(self._config) or None))
         return self._exit_code or parts.exit_code(self._captured, self._worked)
 
     @contextmanager

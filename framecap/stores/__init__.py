@@ -22,37 +22,37 @@ __all__ = ["open_store"]
 logger = logging.getLogger(__name__)
 
 
-def open_store(config: StoreConfig, lenient: bool = False) -> Store:
+def open_store(config: StoreConfig, lenient: bool = False, new_store: int = logging.INFO) -> Store:
     """The store of a configuration; directories are created when they are not there, buckets are looked at.
 
     Frames and sidecars may be in places of different kinds. `lenient` is for who only writes, and waits for a store that is
-    away: that a bucket does not answer, or may not be listed, is only said in the log. Raises ConfigError, MissingError (no
-    credentials) and StoreUnavailable.
+    away: that a bucket does not answer, or may not be listed, is only said in the log. `new_store` is the level at which the
+    log says that a directory was made. Raises ConfigError, MissingError (no credentials) and StoreUnavailable.
     """
     from framecap.stores.placed import PlacedStore
 
-    frames, *others = _open_places(config, lenient)
+    frames, *others = _open_places(config, lenient, new_store)
     same = all((other.address, other.directory) == (frames.address, frames.directory) for other in others)
     return PlacedStore(frames) if same else PlacedStore(frames, *others)
 
 
-def _open_places(config: StoreConfig, lenient: bool) -> list[Place]:
+def _open_places(config: StoreConfig, lenient: bool, new_store: int) -> list[Place]:
     """The place of the frames, and that of the sidecars if it is given. Buckets share one client."""
     wanted = {"store.frames": config.frames, "store.sidecars": config.sidecars}
     addresses = {setting: address for setting, address in wanted.items() if address is not None}
     if not any(is_s3(address) for address in addresses.values()):
-        return [_open_tree(address, setting) for setting, address in addresses.items()]
+        return [_open_tree(address, setting, new_store) for setting, address in addresses.items()]
 
     from framecap.stores.s3 import S3  # not for directories: boto3 takes its time to import
 
     s3 = S3(config.s3, {setting: address for setting, address in addresses.items() if is_s3(address)})
     return [
-        s3.open(setting, lenient) if is_s3(address) else _open_tree(address, setting)
+        s3.open(setting, lenient) if is_s3(address) else _open_tree(address, setting, new_store)
         for setting, address in addresses.items()
     ]
 
 
-def _open_tree(address: str, setting: str) -> Tree:
+def _open_tree(address: str, setting: str, new_store: int) -> Tree:
     from framecap.stores.local import LocalTree
     from framecap.stores.mounted import MountedTree
     from framecap.stores.mounts import file_system_of
@@ -62,7 +62,7 @@ def _open_tree(address: str, setting: str) -> Tree:
     try:
         path = Path(address).expanduser()
         if not path.exists():
-            logger.info("%s: %s was not there, it is made now", setting, mask(str(path)))
+            logger.log(new_store, "%s: %s was not there, it is made now", setting, mask(str(path)))
         path.mkdir(parents=True, exist_ok=True)
         root = path.resolve(strict=True)
         return (MountedTree if file_system_of(root).remote else LocalTree)(root)

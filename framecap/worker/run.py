@@ -251,6 +251,7 @@ class _Worker:
             wrong = str(error)
         if wrong is not None:
             job.outcome = ModelError(f"the model's answer does not fit into a sidecar: {wrong}")
+            logger.warning("%s: failed: %s", job.key, job.outcome)
             made = record(job)
             data = sidecar.encode(made)
         return made, data

@@ -153,7 +153,7 @@ def test_graphs_in_each_others_place_are_refused_before_any_frame(copy: Path) ->
 
 
 def test_no_bundle_says_where_bundles_come_from(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"no model bundle here.*--bundle"):
+    with pytest.raises(BundleError, match=r"no model bundle here.*`default` for the model in the box.*train export"):
         open_bundle(str(tmp_path / "nothing"))
 
 

@@ -272,3 +272,18 @@ def test_a_picture_that_is_not_squashed_keeps_its_proportions_and_is_not_enlarge
     seen = decode(encoded(scene(*size), quality=95), Preprocessing(512, squash=False), LIMIT)
     assert seen.pixels.shape == (*expected, 3)
     assert (seen.width, seen.height) == size
+
+
+@pytest.mark.parametrize(
+    ("start", "shown"),
+    [
+        (b"broken\n", "it starts with 'broken'"),
+        (b"<!doctype html>\n<html>", "it starts with '<!doctype html>'"),
+        (b"GIF89a\x01\x00", "it starts with the bytes 47 49 46 38 39 61 01 00"),
+        (b"\0\0", "it starts with the bytes 00 00"),
+    ],
+)
+def test_what_is_no_picture_is_shown_as_people_read_it(start: bytes, shown: str) -> None:
+    with pytest.raises(DecodeError) as caught:
+        read_header(start)
+    assert str(caught.value).endswith(shown)

@@ -62,6 +62,13 @@ def test_one_camera_that_is_not_there_stops_all(video: str) -> None:
         make_plans(CaptureConfig(cameras=cameras))
 
 
+def test_a_camera_that_is_not_plugged_in_stops_no_other_one(video: str) -> None:
+    cameras = tuple(CameraConfig(source=source) for source in ("97", "/dev/v4l/by-id/door", video))
+    plans = make_plans(CaptureConfig(cameras=cameras))
+    assert [(plan.name, plan.source.unplugged) for plan in plans] == [("camera-97", True), ("door", True), ("clip", False)]
+    assert make_plans(CaptureConfig(cameras=cameras[:1]))[0].source.live
+
+
 def test_two_cameras_that_would_share_a_name_are_refused_without_their_passwords() -> None:
     cameras = (CameraConfig(source="rtsp://u:hunter2@nvr/1"), CameraConfig(source="rtsp://u:hunter2@nvr/2"))
     with pytest.raises(ConfigError, match=r"named 'nvr'.*nvr/1.*nvr/2") as caught:

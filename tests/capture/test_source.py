@@ -67,6 +67,20 @@ def test_what_is_not_there(text: str, tmp_path: Path, monkeypatch: pytest.Monkey
         parse_source(text)
 
 
+@pytest.mark.parametrize("text", ["97", "/dev/video97", "/dev/v4l/by-id/nothing"])
+def test_a_camera_that_is_not_plugged_in_can_be_waited_for(text: str) -> None:
+    with pytest.raises(SourceNotFound, match="plug it in"):
+        parse_source(text)
+    source = parse_source(text, may_be_unplugged=True)
+    assert (source.kind, source.unplugged) == (Kind.DEVICE, True)
+
+
+@pytest.mark.parametrize("text", ["nowhere.mp4", "/dev/shm/nowhere-97.mp4", "/nowhere/video0"])
+def test_a_file_that_is_not_there_is_not_waited_for(text: str) -> None:
+    with pytest.raises(SourceNotFound, match="check the path"):
+        parse_source(text, may_be_unplugged=True)
+
+
 def test_a_directory_without_pictures(tmp_path: Path) -> None:
     with pytest.raises(SourceNotFound, match="holds no pictures"):
         parse_source(str(tmp_path))

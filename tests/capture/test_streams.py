@@ -298,3 +298,15 @@ def test_a_web_page_that_is_not_there(web: str, store: MemoryStore, caplog: pyte
     with running(capture_config(f"{web}/nothing.mp4"), store) as run:
         eventually(lambda: said(caplog, "status 404") == 1)
         run.finish()
+
+
+def test_a_camera_that_is_not_plugged_in_is_said_once_and_tried_while_others_are_captured(
+    tmp_path: Path, store: MemoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    video = make_video(tmp_path / "a.avi", 3)
+    with caplog.at_level(logging.DEBUG, "framecap"), running(capture_config("97", video), store) as run:
+        eventually(lambda: len(store.frames) == 3 and said(caplog, "/dev/video97 is not there: plug it in") > 2)
+        summary = run.finish()
+    assert said(caplog, "/dev/video97 is not there", logging.WARNING) == 1
+    assert [camera.captured for camera in summary.cameras] == [0, 3]
+    assert isinstance(summary.cameras[0].problem, SourceUnreachable)

@@ -57,6 +57,11 @@ def test_the_summary_names_what_happened_and_where_the_sidecars_are() -> None:
     assert ", 6 still pending; " in summary_for_people(some)
 
 
+def test_no_frames_are_nowhere() -> None:
+    none = replace(END, captured=0, captioned=0, duplicate=0, frames_per_second=None, sidecars=None)
+    assert summary_for_people(none) == "frames: 0 captured, 0 captioned, 0 duplicate, 0 skipped, 0 failed"
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0, "0:00:00.00"), (59.999, "0:01:00.00"), (3599.99, "0:59:59.99"), (36000, "10:00:00.00")]
 )
@@ -112,6 +117,29 @@ def test_on_a_terminal_there_are_lines_a_bar_and_a_summary(clip: Path, tmp_path:
     assert re.search(r"\d/\d .*frames/s", text), "the bar"
     assert "frames: 7 captured, 7 captioned, 0 duplicate, 0 skipped, 0 failed; " in text
     assert '{"' not in text
+
+
+@pytest.mark.parametrize(("apart", "lines"), [(False, 1), (True, 2)])
+def test_a_failed_frame_has_one_line_on_a_terminal(apart: bool, lines: int, tmp_path: Path) -> None:
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "frames" / "page.jpg").write_text("no picture")
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*command.COMMAND, "work", "--once", "--runtime", "null", "--set", "log.format=text"],
+        cwd=tmp_path,
+        env=command.environment(TERM="xterm"),
+        stdin=theirs,
+        stdout=subprocess.PIPE if apart else theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    shown = b""
+    while part := read(ours):
+        shown += part
+    os.close(ours)
+    shown += process.communicate(timeout=20)[0] or b""
+    assert process.returncode == 1
+    assert shown.count(b"it starts with 'no picture'") == lines
 
 
 def read(terminal: int) -> bytes:

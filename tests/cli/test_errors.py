@@ -41,6 +41,16 @@ def test_no_such_file(tmp_path: Path) -> None:
     assert not (tmp_path / "frames").exists()
 
 
+@pytest.mark.parametrize("command_name", ["run", "capture"])
+def test_a_camera_that_is_typed_and_not_plugged_in(
+    command_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert exit_code(command_name, "/dev/video97") == 2
+    assert "camera /dev/video97 is not there: plug it in" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_empty_directory_as_source(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     code, text = said("run", "photos", cwd=tmp_path)
@@ -61,6 +71,14 @@ def test_an_empty_directory_of_frames_is_done_at_once(tmp_path: Path) -> None:
     assert '"captioned": 0' in text
 
 
+def test_a_place_that_work_had_to_make_is_a_warning(tmp_path: Path) -> None:
+    code, text = said(
+        "work", "--once", "--runtime", "null", "--frames", "mistyped", cwd=tmp_path, FRAMECAP__LOG__LEVEL="warning"
+    )
+    assert (code, (tmp_path / "mistyped").is_dir()) == (0, True)
+    assert "mistyped was not there, it is made now" in text
+
+
 @pytest.mark.parametrize("arguments", [("run", "clip"), ("work", "--once"), ("caption", "x.jpg"), ("check",)])
 def test_missing_bundle(arguments: tuple[str, ...], clip: Path, tmp_path: Path) -> None:
     arguments = tuple(str(clip) if argument == "clip" else argument for argument in arguments)
@@ -71,8 +89,9 @@ def test_missing_bundle(arguments: tuple[str, ...], clip: Path, tmp_path: Path) 
 
 
 def test_a_missing_bundle_is_found_before_frames_are_captured(clip: Path, tmp_path: Path) -> None:
-    said("run", clip, "--bundle", "models/mine", "--runtime", "onnx", cwd=tmp_path)
-    assert not list(tmp_path.rglob("*.jpg"))
+    _, text = said("run", clip, "--bundle", "models/mine", "--runtime", "onnx", cwd=tmp_path)
+    assert not list(tmp_path.iterdir()), "not even a store"
+    assert "the run has ended" not in text
 
 
 @pytest.mark.parametrize(

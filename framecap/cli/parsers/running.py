@@ -105,13 +105,25 @@ def _add_check(commands: Commands) -> None:
 def _run(options: argparse.Namespace) -> int:
     from framecap.cli.commands import run
 
-    return run(configuration(options), lambda: configuration(options))
+    config = configuration(options)
+    _check_typed(options.source)
+    return run(config, lambda: configuration(options))
 
 
 def _capture(options: argparse.Namespace) -> int:
     from framecap.cli.commands import capture
 
-    return capture(configuration(options))
+    config = configuration(options)
+    _check_typed(options.source)
+    return capture(config)
+
+
+def _check_typed(source: str | None) -> None:
+    """A camera that a person has just named should be there now; those of the configuration are waited for."""
+    from framecap.capture.source import parse_source
+
+    if source is not None:
+        parse_source(source)
 
 
 def _work(options: argparse.Namespace) -> int:
