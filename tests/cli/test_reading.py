@@ -246,6 +246,6 @@ def test_pictures_of_a_renamed_folder_are_exported(filled: Store, capsys: pytest
     filled.put_frame(own("yard", NOON + 86_400 * SECOND), b"a picture")
     Path("frames/yard").rename("frames/garden")
     _, err = typed(capsys, "export", "--to", "txt", "--camera", "garden", "-o", "pairs")
-    assert err == "1 written to pairs\n"
+    assert err == "1 picture written to pairs\n"
     (text,) = Path("pairs").glob("*.txt")
     assert text.read_text() == "A man on a beach.\n"
