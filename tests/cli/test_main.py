@@ -53,10 +53,10 @@ BREAK = """
 import sys, threading
 from framecap.cli import main
 from framecap.cli import commands
-def broken(config):
+def broken(*_):
     {how}
 commands.run = broken
-sys.exit(main(["run", "x"]))
+sys.exit(main(["run", "rtsp://127.0.0.1:9/x"]))
 """
 
 
@@ -127,5 +127,5 @@ def test_what_is_not_a_framecap_error(
     error: BaseException, exit_code: int, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("framecap.cli.commands.run", raising(error))
-    assert main(["run", "x"]) == exit_code
+    assert main(["run", "rtsp://127.0.0.1:9/x"]) == exit_code
     assert words in capsys.readouterr().err
