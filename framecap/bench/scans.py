@@ -70,13 +70,14 @@ def passes(place: Place, frames: int, new: int, folder: Path, backlog: int = 0) 
         process = subprocess.Popen(
             command, env=environment(), stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
         )
-        cost = wait(process, started)
+        wait(process, started)
         out.seek(0)
         said = out.read()
     if process.returncode:
         raise MeasurementFailed(f"the scan of {frames} frames ended with {process.returncode}: {said[-2000:]}")
-    first, look_back, usual, last = (Pass(**one) for one in json.loads(said))
-    return Passes(done * CAMERAS, more * CAMERAS, first, look_back, usual, last, cost.resident)
+    found = json.loads(said)
+    first, look_back, usual, last = (Pass(**one) for one in found["passes"])
+    return Passes(done * CAMERAS, more * CAMERAS, first, look_back, usual, last, found["memory"])
 
 
 def _make(root: Path, keys: Frames) -> None:
@@ -142,7 +143,13 @@ def main() -> None:
     """What `passes` starts."""
     place, done, new, backlog, root = sys.argv[1:]
     measured = [asdict(one) for one in _measure(place, int(done), int(new), int(backlog), Path(root))]
-    sys.stdout.write(json.dumps(measured) + "\n")
+    sys.stdout.write(json.dumps({"passes": measured, "memory": _largest()}) + "\n")
+
+
+def _largest() -> int:
+    """Bytes that this process held at most; what rusage says of a child counts its parent's, too."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) << 10
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from benchmarks.compare import LIMIT, Verdict, compare, main
 from framecap.bench.pictures import make_pictures
 from tests.command import ROOT
 
-HOT = "        started = time.monotonic()\n        made = self._record(job)\n"
+HOT = "        started = time.monotonic()\n        made, data = self._record(job)\n"
 
 
 @given(st.integers(0, 10**6), st.floats(0.5, 2), st.integers(5, 9))
