@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -58,20 +59,20 @@ class Step(NamedTuple):
     measure: Callable[[], None]
 
 
-class Part:
+class Part(ABC):
     """Steps, then the sections that came of them."""
 
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
 
-    def open(self, stack: ExitStack) -> None:
+    def open(self, stack: ExitStack) -> None:  # noqa: B027 - most parts need nothing
         """Before the first step; what `stack` holds is closed after the last."""
 
-    def steps(self) -> list[Step]:
-        raise NotImplementedError
+    @abstractmethod
+    def steps(self) -> list[Step]: ...
 
-    def sections(self) -> list[Section]:
-        raise NotImplementedError
+    @abstractmethod
+    def sections(self) -> list[Section]: ...
 
 
 def scaled(values: Sequence[float], factor: float) -> tuple[float, ...]:
