@@ -9,6 +9,7 @@ else is refused by its name. Both of torch's containers are read: zip (since 1.6
 from __future__ import annotations
 
 import io
+import os
 import re
 import struct
 import zipfile
@@ -314,6 +315,8 @@ def _legacy(path: Path, file: BinaryIO) -> tuple[Any, _Container]:
             raise ConfigError(f"{path}: breaks off before its weights: copy it again")
         places[key] = (position + 8, struct.unpack("<q", head)[0])
         position += 8 + _bytes_of(storages[key])
+    if file.seek(0, os.SEEK_END) < position:  # also in what we do not read: the optimizers' moments may come last
+        raise ConfigError(f"{path}: breaks off in its weights: copy it again")
     return root, _LegacyContainer(file, places)
 
 

@@ -61,7 +61,7 @@ def test_a_person_sees_frames_come_finds_one_and_sees_where_the_model_looked(
         assert done.returncode == 0, done.stderr
         card = browser.see(".card")
         assert "dog" in card.text
-        assert card.find_element("css selector", "img").get_attribute("alt").startswith("A")
+        assert "dog" in card.find_element("css selector", "img").get_attribute("alt")
         until(lambda: len(browser.all(".strip li")) == 8)
 
         browser.press("/")

@@ -119,6 +119,7 @@ def test_a_folder_that_takes_no_sidecars_costs_few_captions_and_holds_up_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("framecap.worker.folders._FIRST_SECONDS", 0.05)
+    monkeypatch.setattr("framecap.worker.folders._MAX_SECONDS", 0.4)
     fill(tmp_path, {f"{folder}/{n:02d}.jpg": GOOD for n in range(40) for folder in ("closed", "open")})
     captioner = ScriptedCaptioner(lambda images: [A_CAPTION] * len(images))
     refused: list[str] = []
