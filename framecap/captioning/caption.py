@@ -21,7 +21,8 @@ class Caption:
     the probability that the caption fits (see bundle.CalibrationCard), or, without a calibration, the raw confidence:
     exp(mean log-probability), the end included; None where the captioner gives no probabilities. `uncertain`: the
     probability is below captioning.uncertain_below; None where there is none. `attention` has shape (words, rows,
-    columns) and sums to 1 over a word's map, or is None where the decoder gives none.
+    columns) and sums to 1 over a word's map, or is None where the decoder gives none. `seen`: what the model made of the
+    picture, for it to score other words without looking again; None where it keeps nothing.
     """
 
     text: str
@@ -32,6 +33,7 @@ class Caption:
     uncertain: bool | None = None
     alternatives: tuple[tuple[str, float], ...] = ()
     attention: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
+    seen: object = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

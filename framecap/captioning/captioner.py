@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,6 +16,16 @@ from framecap.captioning.vocabulary import sentence
 from framecap.config import CaptioningConfig
 from framecap.errors import NonFiniteOutput
 
+Scores = Callable[[Sequence[Sequence[Sequence[str]]]], list[list[float]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A frame's best sentences, and what the runtime keeps of it to look no second time (None: nothing)."""
+
+    sentences: list[Sentence]
+    seen: Any = None
+
 
 class Runtime(Protocol):
     """What executes a bundle; `lanes` and `batch_size` as those of `caption.Captioner`."""
@@ -23,11 +34,14 @@ class Runtime(Protocol):
     lanes: int
     batch_size: int
 
-    def look(self, images: Images) -> Decoder:
-        """Everything that is done once a frame, for the images (n, size, size, 3) uint8 RGB."""
+    def look(self, images: Images, seen: Sequence[Any] = ()) -> Decoder:
+        """Everything that is done once a frame, for the images (n, size, size, 3) uint8 RGB.
+
+        `seen`: what the descriptions of these very images have kept, so that less has to be done.
+        """
         ...
 
-    def describe(self, images: Images, end: int, settings: BeamSettings) -> list[list[Sentence] | None]:
+    def describe(self, images: Images, end: int, settings: BeamSettings) -> list[Description | None]:
         """Look, and search each frame's best sentences; None where the model gave NaN."""
         ...
 
@@ -39,6 +53,7 @@ class BundleCaptioner:
 
     def __init__(self, bundle: Bundle, runtime: Runtime, config: CaptioningConfig) -> None:
         self.bundle, self.runtime, self.config = bundle, runtime, config
+        self.remembers = False
         self.settings = BeamSettings(
             beam=config.beam,
             max_words=config.max_words,
@@ -67,17 +82,22 @@ class BundleCaptioner:
         """See `caption.Captioner`."""
         found = self.runtime.describe(np.asarray(images), self.bundle.vocabulary.end, self.settings)
         return [
-            self._caption(sentences) if sentences else NonFiniteOutput("the model gave NaN for this picture")
-            for sentences in found
+            self._caption(one) if one and one.sentences else NonFiniteOutput("the model gave NaN for this picture")
+            for one in found
         ]
 
-    def score(self, images: Sequence[Images], sentences: Sequence[Sequence[Sequence[str]]]) -> list[list[float]]:
-        """For each image its sentences' mean log-probability (natural logarithm), the end included."""
-        numbers = [[[self.bundle.vocabulary.number(word) for word in words] for words in several] for several in sentences]
-        return score(self.runtime.look(np.asarray(images)), numbers, self.bundle.vocabulary.end)
+    def look(self, images: Sequence[Images], captions: Sequence[Caption]) -> Scores:
+        """See `worker.steady.Scorer`."""
+        decoder = self.runtime.look(np.asarray(images), [caption.seen for caption in captions])
 
-    def _caption(self, sentences: list[Sentence]) -> Caption:
-        best, *others = sentences
+        def scores(sentences: Sequence[Sequence[Sequence[str]]]) -> list[list[float]]:
+            number, end = self.bundle.vocabulary.number, self.bundle.vocabulary.end
+            return score(decoder, [[[number(word) for word in words] for words in several] for several in sentences], end)
+
+        return scores
+
+    def _caption(self, described: Description) -> Caption:
+        best, *others = described.sentences
         confidence = self._confidence(best)
         return Caption(
             text=self._text(best),
@@ -88,6 +108,7 @@ class BundleCaptioner:
             uncertain=confidence < self.config.uncertain_below if self.bundle.card.calibration else None,
             alternatives=tuple((self._text(other), self._confidence(other)) for other in others),
             attention=None if best.attention is None else best.attention.reshape(-1, *self.bundle.card.places),
+            seen=described.seen if self.remembers else None,
         )
 
     def _confidence(self, found: Sentence) -> float:

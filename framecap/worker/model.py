@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
 from framecap import telemetry
 from framecap.captioning.caption import Caption, Captioner
@@ -53,14 +54,12 @@ class WorkingModel:
         if self._steady:
             captioned = [(batch[n], caption) for n in places if isinstance(caption := answers[n], Caption)]
             captioner.settle(captioned, self._steady)
-        return answers
+        return [replace(answer, seen=None) if isinstance(answer, Caption) else answer for answer in answers]
 
     def change(self, captioner: Captioner) -> None:
         """From the next batch on, this one captions."""
         self._captioner = SteadyCaptioner(captioner, self._config.batch_size)
         self._pool.change(self._settings(captioner))
-        if self._steady:
-            self._steady.forget()
         self._show(captioner)
 
     def problem(self) -> str | None:
@@ -77,5 +76,7 @@ class WorkingModel:
     def _show(self, captioner: Captioner) -> None:
         model = captioner.model
         telemetry.model.info({"name": model.name, "bundle": model.bundle_hash, "runtime": model.runtime})
-        if self._steady and not isinstance(captioner, Scorer):
+        if self._steady and isinstance(captioner, Scorer):
+            captioner.remembers = True
+        elif self._steady:
             logger.warning("worker.steady_captions: %s tells no probabilities: there are none", model.runtime)

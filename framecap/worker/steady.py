@@ -3,29 +3,45 @@
 A caption flickers between frames of one scene: two sentences are about equally probable, and noise decides. So a camera's
 last caption is kept as long as it is nearly as probable for the new frame as the frame's own. In the order of the frames'
 times: one that is captioned after a later frame of its camera gets its own caption, and is no measure for others.
+
+The model is asked in rounds, of all cameras at once: how probable are the caption of the scene so far, and those that the
+batch's frames say most often, for the frames that come? A change of the scene to another caption takes one round more.
 """
 
 from __future__ import annotations
 
+import math
 import threading
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Protocol, runtime_checkable
 
 from framecap.captioning.caption import Caption, Captioner, Images
 from framecap.worker.jobs import Job
 
 Words = tuple[str, ...]
+Scores = Callable[[Sequence[Sequence[Words]]], list[list[float]]]
+
+_OFTEN = 2  # captions of the frames to come that are asked for ahead
 
 
 @runtime_checkable
 class Scorer(Protocol):
-    """A captioner that can say how probable other words are (one with probabilities of its own)."""
+    """A captioner that can say how probable other words are (one with probabilities of its own).
 
-    def score(self, images: Sequence[Images], sentences: Sequence[Sequence[Words]]) -> list[list[float]]:
-        """For each image its sentences' mean log-probability, the end included."""
+    `remembers`: whether its captions shall hold what was seen, for `look`.
+    """
+
+    remembers: bool
+
+    def look(self, images: Sequence[Images], captions: Sequence[Caption]) -> Scores:
+        """Images, and what `caption` has said of them.
+
+        What is returned gives, for each image, its sentences' mean log-probability (natural logarithm), the end included;
+        each image needs one sentence at least. -inf: next to impossible.
+        """
         ...
 
 
@@ -38,14 +54,14 @@ class _Scene:
     captured_at: datetime
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Frame:
-    """A captioned frame, and the captions that may be kept for it: those of the scenes before it."""
+    """A captioned frame, and how probable what was asked for is."""
 
     job: Job
     caption: Caption
     captured_at: datetime
-    others: list[Words]
+    scores: dict[Words, float] = field(default_factory=dict)
 
 
 class SteadyCaptions:
@@ -54,56 +70,65 @@ class SteadyCaptions:
     def __init__(self, margin: float) -> None:
         self._margin = margin
         self._scenes: dict[str, _Scene] = {}
+        self._said_by: Scorer | None = None  # another model has words of its own
         self._lock = threading.Lock()
 
     def settle(self, captioned: Sequence[tuple[Job, Caption]], captioner: Captioner) -> None:
         """Give each job its steady caption; a captioner that cannot score gives none."""
         if not isinstance(captioner, Scorer):
             return
+        now = datetime.now(UTC)  # a clock of the future must not hide the present
         with self._lock:
-            cameras: defaultdict[str, list[_Frame]] = defaultdict(list)
-            for job, caption in captioned:
-                cameras[job.camera()].append(_Frame(job, caption, job.captured_at(), []))
-            for camera, frames in cameras.items():
-                self._find_others(camera, frames)
-            scores = self._scored([frame for frames in cameras.values() for frame in frames], captioner)
-            for camera, frames in cameras.items():
-                for frame in frames:
-                    self._judge(camera, frame, scores.get(frame.job, {}))
+            if captioner is not self._said_by:
+                self._scenes.clear()
+                self._said_by = captioner
+            cameras: defaultdict[str, deque[_Frame]] = defaultdict(deque)
+            for job, caption in sorted(captioned, key=lambda one: one[0].captured_at()):
+                cameras[job.camera()].append(_Frame(job, caption, min(job.captured_at(), now)))
+            scores: Scores | None = None
+            while waiting := self._wait(cameras):
+                if scores is None:  # what waits later waits now
+                    looked_at = waiting
+                    scores = captioner.look([_pixels(frame) for frame in looked_at], [one.caption for one in looked_at])
+                self._ask(scores, looked_at, cameras)
 
-    def forget(self) -> None:
-        """Another model captions from now on, with words of its own."""
-        with self._lock:
-            self._scenes.clear()
+    def _wait(self, cameras: dict[str, deque[_Frame]]) -> list[_Frame]:
+        """Judge the cameras' frames as far as they can be judged; all those that are left."""
+        for camera, frames in cameras.items():
+            while frames and self._judge(camera, frames[0]):
+                frames.popleft()
+        return [frame for frames in cameras.values() for frame in frames]
 
-    def _find_others(self, camera: str, frames: list[_Frame]) -> None:
-        """What may be kept for each frame: the scene so far, and what this batch's earlier frames say."""
-        frames.sort(key=lambda frame: frame.captured_at)
-        scene = self._scenes.get(camera)
-        seen: dict[Words, None] = {scene.words: None} if scene else {}
-        for frame in frames:
-            frame.others = [words for words in seen if words != frame.caption.words]
-            seen[frame.caption.words] = None
+    def _ask(self, scores: Scores, looked_at: Sequence[_Frame], cameras: dict[str, deque[_Frame]]) -> None:
+        """How probable words of its own, its scene's and of those after it are for each frame that waits."""
+        wanted: dict[_Frame, list[Words]] = {}
+        for camera, frames in cameras.items():
+            often = [words for words, _ in Counter(frame.caption.words for frame in frames).most_common(_OFTEN)]
+            for frame in frames:
+                asked = dict.fromkeys([frame.caption.words, self._scenes[camera].words, *often])
+                wanted[frame] = [words for words in asked if words not in frame.scores]
+        sentences = [wanted.get(frame) or [frame.caption.words] for frame in looked_at]
+        for frame, several, values in zip(looked_at, sentences, scores(sentences), strict=True):
+            frame.scores |= zip(several, values, strict=True)
 
-    def _scored(self, frames: list[_Frame], captioner: Scorer) -> dict[Job, dict[Words, float]]:
-        """How probable each frame's own words and the others are for it; frames that have no others need no look."""
-        asked = [frame for frame in frames if frame.others and frame.caption.words]
-        if not asked:
-            return {}
-        sentences = [(frame.caption.words, *frame.others) for frame in asked]
-        found = captioner.score([frame.job.picture.pixels for frame in asked if frame.job.picture], sentences)
-        return {
-            frame.job: dict(zip(several, values, strict=True))
-            for frame, several, values in zip(asked, sentences, found, strict=True)
-        }
-
-    def _judge(self, camera: str, frame: _Frame, scores: dict[Words, float]) -> None:
+    def _judge(self, camera: str, frame: _Frame) -> bool:
+        """Give the frame its steady caption; whether that can be done with what is known of it."""
         scene, own = self._scenes.get(camera), frame.caption
         if scene is not None and frame.captured_at < scene.captured_at:
             frame.job.steady = own.text
-            return
+            return True
         words, text = own.words, own.text
-        if scene is not None and scene.words in scores and scores[scene.words] >= scores[own.words] - self._margin:
-            words, text = scene.words, scene.text
+        if scene is not None and scene.words != own.words:
+            if not {scene.words, own.words} <= frame.scores.keys():
+                return False
+            kept, least = frame.scores[scene.words], frame.scores[own.words] - self._margin
+            if math.isfinite(kept) and math.isfinite(least) and kept >= least:
+                words, text = scene.words, scene.text
         self._scenes[camera] = _Scene(words, text, frame.captured_at)
         frame.job.steady = text
+        return True
+
+
+def _pixels(frame: _Frame) -> Images:
+    assert frame.job.picture is not None
+    return frame.job.picture.pixels

@@ -105,10 +105,10 @@ def test_what_is_played_is_what_was_recorded_whatever_was_left_out(runtime: Torc
 def test_a_sentence_outlives_the_next_batch(runtime: TorchRuntime, images: np.ndarray) -> None:
     (first,) = runtime.describe(images[:1], END, SETTINGS)
     assert first is not None
-    assert first[0].attention is not None
-    attention = first[0].attention.copy()
+    assert first.sentences[0].attention is not None
+    attention = first.sentences[0].attention.copy()
     runtime.describe(images[5:6], END, SETTINGS)
-    np.testing.assert_array_equal(first[0].attention, attention)
+    np.testing.assert_array_equal(first.sentences[0].attention, attention)
 
 
 @pytest.mark.faults(15)

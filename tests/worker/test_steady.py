@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +16,14 @@ from framecap.captioning.caption import Caption, Images
 from framecap.config import WorkerConfig
 from framecap.frames import FrameName, make_key
 from framecap.worker.jobs import Job
-from framecap.worker.steady import SteadyCaptions
+from framecap.worker.steady import Scores, SteadyCaptions
 from tests.worker.fakes import ScriptedCaptioner, check_oracle, fill, local_store, work
 from tests.worker.pictures import encoded, scene
 from tests.worker.test_near_duplicates import START, job
 
 MARGIN = 0.2
 STEADY = WorkerConfig.model_validate({"decoders": 1, "steady_captions": {"enabled": True, "margin": MARGIN}})
-WORDS = {"A": ("a", "dog"), "B": ("a", "cat"), "C": ("a", "car")}
+WORDS = {"A": ("a", "dog"), "B": ("a", "cat"), "C": ("a", "car"), "D": ("a", "man")}
 
 
 def caption(name: str) -> Caption:
@@ -36,14 +36,22 @@ class Scripted(ScriptedCaptioner):
 
     table: dict[tuple[int, str], float]
     asked: list[list[list[str]]] = field(default_factory=list)
+    looked: list[int] = field(default_factory=list)
+    remembers: bool = False
 
-    def score(self, images: Sequence[Images], sentences: Sequence[Sequence[tuple[str, ...]]]) -> list[list[float]]:
+    def look(self, images: Sequence[Images], captions: Sequence[Caption]) -> Scores:
         names = {words: name for name, words in WORDS.items()}
-        self.asked.append([[names[words] for words in several] for several in sentences])
-        return [
-            [self.table.get((int(image[0, 0, 0]), names[words]), -1.0) for words in several]
-            for image, several in zip(images, sentences, strict=True)
-        ]
+        assert len(images) == len(captions)
+        self.looked.append(len(images))
+
+        def scores(sentences: Sequence[Sequence[tuple[str, ...]]]) -> list[list[float]]:
+            self.asked.append([[names[words] for words in several] for several in sentences])
+            return [
+                [self.table.get((int(image[0, 0, 0]), names[words]), -1.0) for words in several]
+                for image, several in zip(images, sentences, strict=True)
+            ]
+
+        return scores
 
 
 def frame(second: int, camera: str = "gate") -> Job:
@@ -73,7 +81,30 @@ def test_a_batch_is_judged_as_one_frame_after_the_other() -> None:
     steady = SteadyCaptions(MARGIN)
     said = [(frame(0), "A"), (frame(1), "B"), (frame(2), "B"), (frame(3), "C")]
     assert settle(steady, said[::-1], scorer)[::-1] == ["A", "A", "B", "B"]
-    assert len(scorer.asked) == 1, "all in one pass"
+    assert scorer.looked == [3], "once"
+    assert scorer.asked == [[["B", "A", "C"], ["B", "A", "C"], ["C", "A", "B"]]], "what is said often is asked ahead"
+
+
+def test_a_change_that_was_not_asked_ahead_takes_one_round_more() -> None:
+    scorer = Scripted({(n, "A"): -3.0 for n in range(1, 7)})
+    said = [(frame(n), name) for n, name in enumerate("ADBBCCB")]
+    assert settle(SteadyCaptions(MARGIN), said, scorer) == ["A", *"DDDDDD"]
+    assert scorer.looked == [6], "once"
+    assert len(scorer.asked) == 2
+    assert scorer.asked[1][1:] == [["D"]] * 5
+
+
+def test_a_batch_of_one_scene_takes_one_round_whoever_says_what() -> None:
+    scorer = Scripted({})
+    said = [(frame(n, camera), name) for camera in ("gate", "yard") for n, name in enumerate("ABCBA")]
+    assert settle(SteadyCaptions(MARGIN), said, scorer) == ["A"] * 10
+    assert len(scorer.asked) == 1
+
+
+def test_where_all_say_the_same_nothing_is_asked() -> None:
+    scorer = Scripted({})
+    assert settle(SteadyCaptions(MARGIN), [(frame(n), "A") for n in range(4)], scorer) == ["A"] * 4
+    assert scorer.looked == []
 
 
 def test_cameras_are_apart_and_a_late_frame_is_no_measure() -> None:
@@ -89,11 +120,30 @@ def test_numbers_that_are_none_keep_nothing(kept: float) -> None:
     assert settle(steady, [(frame(0), "A"), (frame(1), "B")], Scripted({(1, "A"): kept})) == ["A", "B"]
 
 
+def test_what_is_next_to_impossible_for_both_keeps_nothing() -> None:
+    nothing = float("-inf")
+    assert settle(
+        SteadyCaptions(MARGIN), [(frame(0), "A"), (frame(1), "B")], Scripted({(1, "A"): nothing, (1, "B"): nothing})
+    ) == [
+        "A",
+        "B",
+    ]
+
+
 def test_another_model_has_words_of_its_own() -> None:
     steady = SteadyCaptions(MARGIN)
     settle(steady, [(frame(0), "A")], Scripted({}))
-    steady.forget()
     assert settle(steady, [(frame(1), "B")], Scripted({})) == ["B"]
+
+
+def test_a_frame_of_the_future_is_no_measure_for_the_present() -> None:
+    steady, scorer = SteadyCaptions(MARGIN), Scripted({})
+    late = frame(100)
+    late.entry = replace(late.entry, key=make_key(FrameName("gate", datetime(2199, 1, 1, tzinfo=UTC), 0)))
+    settle(steady, [(late, "A")], scorer)
+    now = frame(101)
+    now.entry = replace(now.entry, key=make_key(FrameName("gate", datetime.now(UTC), 0)))
+    assert settle(steady, [(now, "B")], scorer) == ["A"], "judged against the scene, not as a late frame"
 
 
 @given(
@@ -108,10 +158,10 @@ def test_how_frames_are_cut_into_batches_makes_no_difference(
         table |= {(second, "A"): first, (second, "B"): other, (second, "C"): -1.0}
     outcomes = []
     for sizes in ([1] * len(frames), data.draw(st.lists(st.integers(1, 5), min_size=len(frames), max_size=len(frames)))):
-        steady, left, found = SteadyCaptions(MARGIN), list(enumerate(frames)), []
+        steady, scorer, left, found = SteadyCaptions(MARGIN), Scripted(table), list(enumerate(frames)), []
         for size in sizes:
             batch, left = left[:size], left[size:]
-            found += settle(steady, [(frame(n, camera), name) for n, (camera, name, _, _) in batch], Scripted(table))
+            found += settle(steady, [(frame(n, camera), name) for n, (camera, name, _, _) in batch], scorer)
         outcomes.append(found)
     assert outcomes[0] == outcomes[1]
 
@@ -149,7 +199,7 @@ def test_where_scoring_fails_the_frame_is_captioned_all_the_same(tmp_path: Path)
         def caption(self, images: object) -> list[Caption]:
             return [caption(seen.pop(0)) for _ in images]  # type: ignore[attr-defined]
 
-        def score(self, images: object, sentences: object) -> list[list[float]]:
+        def look(self, images: object, captions: object) -> Scores:
             raise ZeroDivisionError
 
     made = check_oracle(tmp_path, work(local_store(tmp_path), Failing({}), STEADY).committed)

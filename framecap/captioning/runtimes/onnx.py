@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from framecap.captioning.beam import BeamSettings, Sentence, search
+from framecap.captioning.beam import BeamSettings, search
 from framecap.captioning.bundle import DECODER, ENCODER, Bundle
 from framecap.captioning.caption import Images
+from framecap.captioning.captioner import Description
 from framecap.errors import BundleError, DeviceMemoryError
 
 Array = npt.NDArray[Any]
+
+
+class Seen(NamedTuple):
+    """All that the encoder gives: of a batch's frames, with an axis of them in front, or of one frame, without it."""
+
+    values: Array
+    keys: Array
+    hidden: Array
+    cell: Array
 
 
 class OnnxRuntime:
@@ -52,30 +63,39 @@ class OnnxRuntime:
         if attention.shape != (1, 1, rows * columns) or not np.array_equal(np.sort(numbers, axis=None), range(self.words)):
             raise BundleError(f"{bundle.path}: its graphs are of another grid or vocabulary: copy or export it again")
 
-    def look(self, images: Images) -> OnnxDecoder:
-        """Everything that is done once a frame."""
-        values, keys, hidden, cell = run(self.encoder, {"images": images})
-        return OnnxDecoder(self, values, keys, hidden, cell)
+    def look(self, images: Images, seen: Sequence[Seen | None] = ()) -> OnnxDecoder:
+        """See `captioner.Runtime.look`."""
+        if kept := [one for one in seen if one is not None]:
+            assert len(kept) == len(images)
+            return OnnxDecoder(self, Seen(*map(np.stack, zip(*kept, strict=True))))
+        return OnnxDecoder(self, Seen(*run(self.encoder, {"images": images})))
 
-    def describe(self, images: Images, end: int, settings: BeamSettings) -> list[list[Sentence] | None]:
+    def describe(self, images: Images, end: int, settings: BeamSettings) -> list[Description | None]:
         """See `captioner.Runtime.describe`."""
-        return search(self.look(images), end, settings)
+        decoder = self.look(images)
+        found = search(decoder, end, settings)
+        return [
+            Description(sentences, Seen(*of_frame)) if sentences else None
+            for sentences, of_frame in zip(found, zip(*decoder.seen, strict=True), strict=True)
+        ]
 
 
 class OnnxDecoder:
     """A batch of frames (see `beam.Decoder`)."""
 
-    def __init__(self, runtime: OnnxRuntime, values: Array, keys: Array, hidden: Array, cell: Array) -> None:
-        self.runtime = runtime
-        self.memory = {"values": values, "keys": keys}
-        self.hidden, self.cell = hidden, cell
-        self.frames = len(values)
+    def __init__(self, runtime: OnnxRuntime, seen: Seen) -> None:
+        self.runtime, self.seen = runtime, seen
+        self.memory = {"values": seen.values, "keys": seen.keys}
+        self.hidden, self.cell = seen.hidden, seen.cell
+        self.frames = len(seen.values)
 
     def step(self, parents: Array | None, words: Array | None, candidates: int) -> tuple[Array, Array, Array]:
         """See `beam.Decoder.step`."""
-        first = np.arange(self.frames, dtype=np.int64)[:, None] * self.hidden.shape[1]
         if parents is None or words is None:
-            parents, words = np.zeros_like(first), np.full_like(first, self.runtime.start)
+            self.hidden, self.cell = self.seen.hidden, self.seen.cell
+            parents = np.zeros((self.frames, 1), np.int64)
+            words = np.full_like(parents, self.runtime.start)
+        first = np.arange(self.frames, dtype=np.int64)[:, None] * self.hidden.shape[1]
         log_probabilities, numbers, attention, self.hidden, self.cell = run(
             self.runtime.decoder,
             {

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import queue
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from framecap.captioning.beam import BeamSettings, Sentence
+from framecap.captioning.beam import BeamSettings
 from framecap.captioning.bundle import WEIGHTS, Bundle
 from framecap.captioning.caption import Images
+from framecap.captioning.captioner import Description
 from framecap.captioning.model.decoder import AttentionDecoder, DecoderShape, Memory, State
 from framecap.captioning.model.encoder import Encoder
 from framecap.captioning.model.inference import InferenceDecoder, InferenceEncoder
@@ -32,13 +35,15 @@ class TorchDecoder:
     def __init__(self, model: InferenceDecoder, features: Tensor, start: int) -> None:
         self.model, self.start = model, start
         self.memory: Memory
-        self.memory, self.state = model.begin(features)
+        self.memory, self.begun = model.begin(features)
+        self.state = self.begun
         self.frames = features.shape[0]
 
     @torch.inference_mode()
     def step(self, parents: Tensor | None, words: Tensor | None, candidates: int) -> tuple[Tensor, Tensor, Tensor]:
         """See `beam.Decoder.step`."""
         if parents is None or words is None:
+            self.state = self.begun
             words = torch.full((self.frames, 1), self.start, device=self.state.hidden.device)
         else:
             beams = self.state.hidden.shape[1]
@@ -91,15 +96,15 @@ class TorchRuntime:
     def _look(self, pictures: Tensor) -> TorchDecoder:
         return TorchDecoder(self.decoder, self.encoder(pictures.to(self.device, non_blocking=True)), self.start)
 
-    def look(self, images: Images) -> TorchDecoder:
-        """See `captioner.Runtime.look`."""
+    def look(self, images: Images, seen: Sequence[Any] = ()) -> TorchDecoder:
+        """See `captioner.Runtime.look`. Nothing is kept: the next batch overwrites what a recorded search has seen."""
         return self._look(torch.from_numpy(images))
 
-    def describe(self, images: Images, end: int, settings: BeamSettings) -> list[list[Sentence] | None]:
+    def describe(self, images: Images, end: int, settings: BeamSettings) -> list[Description | None]:
         """See `captioner.Runtime.describe`."""
         lane = self._idle.get()
         try:
-            return lane.describe(images, end, settings)
+            return [Description(found) if found else None for found in lane.describe(images, end, settings)]
         finally:
             self._idle.put(lane)
 
