@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from framecap.config import NearDuplicatesConfig
 from framecap.sidecar import Sidecar
@@ -102,7 +102,8 @@ class NearDuplicates:
 
     def _judge(self, camera: _Camera, job: Job, verdicts: Verdicts) -> None:
         assert job.picture is not None
-        looks, captured_at, last = job.picture.perceptual_hash, job.captured_at(), camera.last
+        looks, last = job.picture.perceptual_hash, camera.last
+        captured_at = min(job.captured_at(), datetime.now(UTC))  # a clock of the future must not hide the present
         age = (captured_at - last.captured_at).total_seconds() if last else 0.0
         if last and 0 <= age < self._config.heartbeat_seconds and (looks ^ last.looks).bit_count() <= self._config.distance:
             if last.sidecar is None:

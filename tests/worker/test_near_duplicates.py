@@ -28,7 +28,7 @@ from framecap.worker.records import record
 from tests.worker.fakes import A_CAPTION, ScriptedCaptioner, check_oracle, fill, local_store, work
 from tests.worker.pictures import encoded, scene
 
-START = datetime(2026, 11, 22, 10, tzinfo=UTC)
+START = datetime(2025, 11, 22, 10, tzinfo=UTC)
 NEAR = NearDuplicatesConfig(enabled=True, distance=3, heartbeat_seconds=60.0)
 
 
@@ -106,6 +106,15 @@ def test_when_the_original_fails_the_next_one_takes_its_place() -> None:
     assert judge(near, first, second, third).to_caption == [first]
     assert near.ended(first, None) == Verdicts(to_caption=[second])
     assert near.ended(second, captioned(second)) == Verdicts(duplicates=[third])
+
+
+def test_a_frame_of_the_future_is_no_measure_for_the_present() -> None:
+    near = NearDuplicates(NEAR)
+    future = job(75 * 365 * 86400, 0)
+    judge(near, future)
+    near.ended(future, captioned(future))
+    now = job((datetime.now(UTC) - START).total_seconds(), 0)
+    assert judge(near, now) == Verdicts(duplicates=[now])
 
 
 def test_a_frame_that_does_not_come_holds_nobody_up() -> None:
