@@ -174,7 +174,13 @@ class QueueIngest:
             else:
                 if not is_well:
                     logger.info("the queue answers again")
-                self._take_in(self.held.polled(began, is_well, received))
+                messages = self.held.polled(began, is_well, received)
+                try:
+                    self._take_in(messages)
+                except Exception:  # no thread can be started, say: a thread of ours must not end of it
+                    logger.exception("messages could not be looked into: they come again")
+                    self.held.forget(messages)
+                    self._ending.wait(_FIRST_BACK_OFF)
 
     def _poll_failed(self, error: Exception) -> None:
         trouble = error if isinstance(error, QueueUnavailable) else QueueUnavailable(f"{type(error).__name__} of a poll")

@@ -153,12 +153,9 @@ class SqsQueue:
 
     @contextmanager
     def _guarded(self, call: str) -> Iterator[None]:
-        from botocore.exceptions import BotoCoreError, ClientError
-        from urllib3.exceptions import HTTPError
-
         try:
             yield
-        except (BotoCoreError, ClientError, HTTPError, ValueError, KeyError) as error:  # what is no SQS may answer anything
+        except Exception as error:  # what is no SQS may answer anything, and renewing credentials may raise anything
             raise QueueUnavailable(f"queue {mask(self.url)}: {_Problem.of(error, call).text}") from error
 
 

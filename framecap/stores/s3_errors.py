@@ -15,7 +15,9 @@ from urllib3.exceptions import HTTPError
 from framecap.errors import ConfigError, FramecapError, FrameUnreadable, KeyRefused, MissingError, StoreUnavailable
 from framecap.telemetry import mask, store_errors
 
-TROUBLE = (BotoCoreError, ClientError, ResponseParserError, HTTPError)
+# botocore lets through what goes wrong while credentials are renewed: a token's file that is gone, a program that does not
+# start (OSError), a renewal that gives old ones (RuntimeError)
+TROUBLE = (BotoCoreError, ClientError, ResponseParserError, HTTPError, OSError, RuntimeError)
 
 EXISTS, CONFLICT, NOT_IMPLEMENTED = 412, 409, 501  # answers to a conditional write
 DENIED = 403  # to any request
@@ -123,9 +125,10 @@ def explain(error: Exception) -> Explanation:
         return Explanation(f"{who} does not answer ({name})", "look at store.s3.endpoint and the network; it is tried again")
     if isinstance(error, ResponseParserError):
         return Explanation("this is no answer of an S3 server", "look at store.s3.endpoint; it is tried again")
-    if "Credential" in name or "SSO" in name or "Token" in name or "Login" in name:
+    unforeseen = isinstance(error, (OSError, RuntimeError))
+    if unforeseen or any(word in name for word in ("Credential", "SSO", "Token", "Login")):
         return Explanation(
-            f"no usable credentials ({name})",
+            f"no usable credentials ({mask(str(error))[:_MAX_MESSAGE] if unforeseen else name})",
             "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, write ~/.aws/credentials, renew the login (aws sso login), or "
             "give this machine a role",
             MissingError,

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -301,6 +301,26 @@ def test_a_store_that_cannot_say_what_is_done_is_the_workers_to_find_out(
     monkeypatch.setattr(ingest._store, "read_sidecar", fail)
     with started(ingest):
         assert leased(ingest, 2).keys() == {"a.jpg", "b.jpg"}
+
+
+def test_a_receiver_that_can_start_no_thread_lets_its_messages_go_and_goes_on(
+    tmp_path: Path, queue: TestQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path, {"a.jpg": GOOD})
+    queue.send(plain("cams/a.jpg"))
+    ingest = make_ingest(tmp_path, queue, settings(visibility=1))
+    look, failed = ingest._look_at, threading.Event()
+
+    def fail_once(keys: Sequence[str]) -> Any:
+        if not failed.is_set():
+            failed.set()
+            raise RuntimeError("can't start new thread")
+        return look(keys)
+
+    monkeypatch.setattr(ingest, "_look_at", fail_once)
+    with started(ingest):
+        assert leased(ingest, 1).keys() == {"a.jpg"}
+    assert failed.is_set()
 
 
 @pytest.mark.parametrize("torn", [b'{"status": "capt', b""])

@@ -84,3 +84,18 @@ def test_no_credentials_are_said_at_the_start(tmp_path: Path, queue: TestQueue, 
         SqsQueue(queue.url, S3Config())
     with pytest.raises(ConfigError, match="nobody"):
         SqsQueue(queue.url, S3Config(profile="nobody"))
+
+
+@pytest.mark.parametrize("error", [RuntimeError("still expired"), FileNotFoundError(2, "No such file"), ValueError("?")])
+def test_whatever_a_call_raises_is_trouble_of_the_queue(
+    queue: TestQueue, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Credentials are renewed in the middle of a call, by code that lets everything through."""
+    sqs = SqsQueue(queue.url, S3Config(attempts=1))
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(sqs._hasty, "change_message_visibility_batch", fail)
+    with pytest.raises(QueueUnavailable, match="ChangeMessageVisibilityBatch failed"):
+        sqs.renew(["x"], 10)

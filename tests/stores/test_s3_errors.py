@@ -37,6 +37,8 @@ TROUBLES = [
     (trouble.NoCredentialsError(), MissingError, "AWS_ACCESS_KEY_ID"),
     (trouble.PartialCredentialsError(provider="env", cred_var="x"), MissingError, "no usable credentials"),
     (trouble.UnauthorizedSSOTokenError(), MissingError, "renew the login"),
+    (FileNotFoundError(2, "No such file or directory", "/var/run/token"), MissingError, "no usable credentials"),
+    (RuntimeError("the refreshed credentials are still expired"), MissingError, "still expired"),
     (trouble.ProfileNotFound(profile="mine"), ConfigError, "mine"),
     (trouble.NoRegionError(), ConfigError, "region"),
     (trouble.EndpointConnectionError(endpoint_url=ENDPOINT), StoreUnavailable, "https://s3.example:9000 does not answer"),
