@@ -165,6 +165,11 @@ class Tree(ABC):
             folder = self._descend(key.split("/")[:-1], create=False)
         except KeyRefused:  # no key can begin like this
             return None
+        except PermissionError:
+            if not key:
+                raise
+            self._refusals.say(key, _NO_RIGHT)
+            return None
         return None if folder is None else _Level(key, folder)
 
     def _open_listed(self, level: _Level, name: str) -> _Level | None:
@@ -340,7 +345,11 @@ def sync_folder(folder: int) -> None:
 
 
 def _is_linked_folder(item: os.DirEntry[str]) -> bool:
-    return item.is_symlink() and item.is_dir()
+    """A link whose target may not be looked at, or leads in a circle, may be to a folder, too."""
+    try:
+        return item.is_symlink() and item.is_dir()
+    except OSError:
+        return True
 
 
 def _remove_dead(folder: int, name: str) -> None:

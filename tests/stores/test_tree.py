@@ -195,6 +195,38 @@ def test_a_folder_whose_files_may_not_be_looked_at_hides_only_itself(
     ]
 
 
+@pytest.mark.faults(18)
+def test_a_folder_that_may_not_be_opened_hides_only_itself_in_every_listing(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(tree, "lost+found/b.jpg")
+    put(tree, "open/d.jpg")
+    open_one = os.open
+
+    def refuse(name: Any, *arguments: Any, **options: Any) -> int:
+        if name == "lost+found":
+            raise PermissionError(13, "Permission denied")
+        return open_one(name, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with caplog.at_level(logging.WARNING):
+        assert keys(tree) == ["open/d.jpg"]
+        assert keys(tree, "lost+found/") == keys(tree, "lost+found/", "lost+found/a.jpg") == []
+    assert [record.getMessage() for record in caplog.records] == [
+        "left out: 'lost+found/': no right to read this folder: the frames in it are not seen"
+    ]
+
+
+@pytest.mark.faults(27)
+def test_a_link_that_leads_nowhere_stops_no_listing(tree: Tree, caplog: pytest.LogCaptureFixture) -> None:
+    put(tree, "a.jpg")
+    (tree.root / "circle").symlink_to("circle")
+    with caplog.at_level(logging.WARNING):
+        assert keys(tree) == ["a.jpg"]
+        assert list(tree.top()) == list(tree.entries())
+    assert "'circle': a symbolic link" in caplog.text
+
+
 @pytest.mark.faults(27)
 def test_names_that_no_key_can_have_are_left_out_and_logged_escaped(tree: Tree, caplog: pytest.LogCaptureFixture) -> None:
     put(tree, "good é.jpg")
