@@ -14,7 +14,7 @@ from framecap.capture.captured import CapturedFrame
 from framecap.capture.frozen import FrozenWatch
 from framecap.capture.overflow import FrameQueue
 from framecap.capture.plan import Plan
-from framecap.capture.process import ReaderGone, ReaderProcess, Start
+from framecap.capture.process import ReaderGone, ReaderNotStarted, ReaderProcess, Start
 from framecap.capture.protocol import Dropped, Ended, Note, Opened, Picture, Ready, Request
 from framecap.capture.source import Kind
 from framecap.capture.tally import Tally
@@ -48,6 +48,7 @@ class Camera:
         self._tally = tally
         self._numbers = itertools.count()
         self._halt = halt
+        self.broken = False  # a defect has ended `run`
         self._lock = threading.Lock()
         self._process: ReaderProcess | None = None
         self._recorded = not plan.source.live
@@ -71,6 +72,7 @@ class Camera:
                 self._tally.reconnected()
         except Exception:  # a defect in here must not look like the end of the source
             log.exception("camera %s: its supervision failed", self._plan.name)
+            self.broken = True
             self._tally.problem(SourceError(f"camera {self._plan.name}: its supervision failed, see the log"))
         finally:
             self._queue.close()
@@ -97,7 +99,7 @@ class Camera:
         if not failure.retryable:
             log.error("%s", failure)
             return None
-        if self._recorded:
+        if self._recorded and not isinstance(failure, ReaderNotStarted):
             return self._resume(failure, progress=self._last_index > before)
         return self._reconnect(failure)
 
@@ -149,7 +151,11 @@ class Camera:
     def _read(self) -> SourceError | None:
         """Start a reader and take what it sends; why it ended, None for a clean end."""
         start = Start(self._halt)
-        process = ReaderProcess(self._request())
+        try:
+            process = ReaderProcess(self._request())
+        except ReaderNotStarted as error:
+            start.over()
+            return ReaderNotStarted(f"camera {self._plan.name}: {error}")
         with self._lock:
             self._process = process
             if self._halt.is_set():

@@ -103,8 +103,12 @@ class _Line:
             self._reading.start()
 
     def not_alive(self) -> str | None:
-        """A defect has ended the writer."""
-        if self._run.halt.is_set() or self._reading is None or not self._reading.is_alive() or self._writing.is_alive():
+        """A defect has ended the supervision of the source, or the writer."""
+        if self._run.halt.is_set() or self._camera is None or self._reading is None:
+            return None
+        if self._camera.broken:
+            return f"camera {self.tally.camera}: nothing reads it any more"
+        if not self._reading.is_alive() or self._writing.is_alive():
             return None
         return f"camera {self.tally.camera}: nothing stores its frames any more"
 

@@ -81,12 +81,21 @@ class FrameQueue:
             return self._spool is not None and self._spool.holds(frame)
 
     def get(self) -> CapturedFrame | None:
-        """The oldest frame, waiting for one; None when the queue is closed and empty. Then comes `done` or `put_back`."""
+        """The oldest frame, waiting for one, to be followed by `done` or `put_back`.
+
+        None when the queue is closed and empty, or what is left can only be left in the spool.
+        """
         with self._changed:
             while self._hand is None:
                 taken = self._spool.take() if self._spool else None
                 if taken is not None:
                     self._hand = _Hand(taken[1], taken[0], time.monotonic())
+                elif self._spool is not None and len(
+                    self._spool
+                ):  # it cannot be read now, and is older than what is in memory
+                    if self._closed:
+                        return None
+                    self._changed.wait(_GLANCE_SECONDS)
                 elif self._memory:
                     self._hand = _Hand(self._memory.popleft(), None, time.monotonic())
                 elif self._closed:

@@ -14,17 +14,21 @@ from pathlib import Path
 
 from framecap.capture.protocol import Decoder, Message, Request
 from framecap.errors import SourceError
+from framecap.telemetry import without_secrets
 
 MAX_LAST_WORDS = 4000  # bytes
 STARTS_PER_CORE = 2
 _GLANCE_SECONDS = 0.25
-_OUR_SECRETS = ("FRAMECAP__", "AWS_")
 
 
 class ReaderGone(SourceError):
     """The reader process ended without saying why."""
 
     retryable = True
+
+
+class ReaderNotStarted(ReaderGone):
+    """This machine has no process, memory or descriptor left for it: that passes."""
 
 
 class Start:
@@ -47,20 +51,27 @@ class Start:
 
 
 class ReaderProcess:
-    """Starts at once. One thread receives; `kill` may come from any thread."""
+    """Starts at once, or raises ReaderNotStarted. One thread receives; `kill` may come from any thread."""
 
     def __init__(self, request: Request) -> None:
-        self._chatter = os.memfd_create("framecap-reader")
-        fcntl.fcntl(self._chatter, fcntl.F_SETFL, os.O_APPEND)  # the reader empties it when it grows
         self._decoder = Decoder()
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "framecap.capture.reader"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._chatter,
-            env=_environment(),
-            process_group=0,  # Ctrl-C in the terminal is for the parent
-        )
+        try:
+            self._chatter = os.memfd_create("framecap-reader")
+        except OSError as error:
+            raise ReaderNotStarted(f"no memory for its reader: {error.strerror}") from None
+        fcntl.fcntl(self._chatter, fcntl.F_SETFL, os.O_APPEND)  # the reader empties it when it grows
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "framecap.capture.reader"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._chatter,
+                env=_environment(),
+                process_group=0,  # Ctrl-C in the terminal is for the parent
+            )
+        except OSError as error:
+            os.close(self._chatter)
+            raise ReaderNotStarted(f"no process can be started to read it: {error.strerror}") from None
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._input, self._output = self._process.stdin, self._process.stdout
@@ -116,6 +127,5 @@ class ReaderProcess:
 
 def _environment() -> dict[str, str]:
     """Ours without secrets, and with our module path: the same framecap, and nothing from the working directory."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_OUR_SECRETS)}
     ours = str(Path(__file__).parents[2])
-    return {**kept, "PYTHONPATH": os.pathsep.join([*filter(None, sys.path), ours])}
+    return {**without_secrets(os.environ), "PYTHONPATH": os.pathsep.join([*filter(None, sys.path), ours])}

@@ -29,6 +29,7 @@ _LOCK = ".lock"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FULL_NO_MORE = 0.5  # of max_bytes: said again only after it was this far from full
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # of this machine: they say nothing of a file
 
 log = logging.getLogger(__name__)
 
@@ -180,6 +181,7 @@ class CameraSpool:
         self._numbers: deque[int] = deque()  # of the frames that wait, the oldest first
         self._next = 0
         self._failing = False
+        self._short = False
         self._known: dict[str, str] | None = None
         self.bytes = 0
         self.dropped: Dropped = lambda reason, count: None
@@ -243,7 +245,10 @@ class CameraSpool:
         return number
 
     def take(self) -> tuple[int, CapturedFrame] | None:
-        """The oldest frame and its number, None when there is none; what is damaged is put aside and counted."""
+        """The oldest frame and its number; what is damaged is put aside and counted.
+
+        None when there is none, or this machine has no means now to read it (then it still counts as waiting).
+        """
         while True:
             with self._spool.lock:
                 if not self._numbers:
@@ -251,11 +256,25 @@ class CameraSpool:
                 number = self._numbers.popleft()
             try:
                 with self._open_folder() as folder:
-                    return number, spool_file.read(folder, number, self._camera)
+                    frame = spool_file.read(folder, number, self._camera)
             except FileNotFoundError:  # somebody took it away
                 continue
-            except (Damaged, OSError) as error:
+            except OSError as error:
+                if error.errno in _SHORTAGES:
+                    self._come_back_to(number, error)
+                    return None
                 self._put_aside(number, error)
+            except Damaged as error:
+                self._put_aside(number, error)
+            else:
+                self._short = False
+                return number, frame
+
+    def _come_back_to(self, number: int, error: OSError) -> None:
+        if not self._short:
+            log.error("camera %s: the spool cannot be read for now: %s", self._camera, error.strerror)
+        self._short = True
+        self.put_back(number)
 
     def put_back(self, number: int) -> None:
         """The frame of that number waits (again): it is the oldest when it was taken before, else the newest."""

@@ -6,6 +6,7 @@ of arrival, so that a clock which jumps does not change the order.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -113,10 +114,10 @@ def read_header(folder: int, number: int) -> tuple[str, str]:
 def _open(folder: int, number: int) -> int:
     try:
         return os.open(name_of(number), _EXISTING, dir_fd=folder)
-    except FileNotFoundError:
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a symbolic link, a socket
+            raise Damaged(f"it cannot be opened ({error.strerror})") from None
         raise
-    except OSError as error:  # a symbolic link, a socket
-        raise Damaged(f"it cannot be opened ({error.strerror})") from None
 
 
 def put_aside(folder: int, number: int) -> str:

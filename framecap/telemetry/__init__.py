@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from framecap.telemetry.checks import Health, Pulse, health
 from framecap.telemetry.logs import JsonLines, TextLines, forward_logging, set_up_logging
-from framecap.telemetry.masking import MASK, mask, mask_all
+from framecap.telemetry.masking import MASK, mask, mask_all, without_secrets
 from framecap.telemetry.metrics import (
     events,
     events_oldest_seconds,
@@ -56,4 +56,5 @@ __all__ = [
     "spooled_frames",
     "stage_seconds",
     "store_errors",
+    "without_secrets",
 ]

@@ -26,6 +26,14 @@ _PARAMETER = re.compile(
 )
 
 
+_SECRET_VARIABLE = re.compile(r"FRAMECAP__|AWS_|.*(?:KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL)", re.IGNORECASE)
+
+
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment for child processes that need no credentials: they read what strangers have made."""
+    return {name: value for name, value in environment.items() if not _SECRET_VARIABLE.match(name)}
+
+
 def mask(text: str) -> str:
     """The text without the credentials in it: user and password of addresses, and values of password-like parameters.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import resource
 import select
 import signal
 import socket
@@ -33,6 +34,7 @@ def main(socket_number: int, memory_number: int, max_pixels: int, size: int, squ
     """Serve until the parent closes its end, or dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent drains on these, and needs its decoders for that
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a picture that kills it need not leave its memory on the disk
     cv2.setNumThreads(1)  # as many decoders as cores are enough threads
     parent = socket.socket(fileno=socket_number)
     preprocessing = Preprocessing(size, bool(squash))

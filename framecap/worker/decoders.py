@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 import framecap
 from framecap.errors import (
+    CaptionerUnavailable,
     DecodeError,
     DecoderCrashed,
     DecoderTimeout,
@@ -37,7 +38,7 @@ from framecap.errors import (
     TruncatedFrame,
     UndecodableFrame,
 )
-from framecap.telemetry import mask
+from framecap.telemetry import mask, without_secrets
 
 _START_SECONDS = 60.0  # a busy machine may need long to import cv2
 _ENDING_SECONDS = 1.0
@@ -130,7 +131,10 @@ class DecoderPool:
             decoder.kill()
             decoder.end()
             self._decoders.discard(decoder)
-            replacement = _Decoder(self._settings)
+            try:
+                replacement = _Decoder(self._settings)
+            except OSError as error:  # out of processes, memory or descriptors: no fault of the picture's
+                raise CaptionerUnavailable(f"no decoder process can be started: {error.strerror}") from None
             self._decoders.add(replacement)
             return replacement
 
@@ -140,25 +144,26 @@ class _Decoder:
 
     def __init__(self, settings: DecoderSettings) -> None:
         self.settings = settings
-        self._socket, theirs = socket.socketpair()
-        memory = os.memfd_create("framecap-pixels")
-        self._complaints = os.fdopen(os.memfd_create("framecap-complaints"), "rb")
-        try:
+        with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:  # nothing stays open if one cannot be had
+            self._socket, their_end = socket.socketpair()
+            ours.enter_context(self._socket)
+            theirs.enter_context(their_end)
+            memory = os.memfd_create("framecap-pixels")
+            theirs.callback(os.close, memory)
+            self._complaints = ours.enter_context(os.fdopen(os.memfd_create("framecap-complaints"), "rb"))
             os.ftruncate(memory, settings.size**2 * 3)
-            self._memory = mmap.mmap(memory, settings.size**2 * 3)
-            numbers = (theirs.fileno(), memory, settings.max_pixels, settings.size, int(settings.squash))
+            self._memory = ours.enter_context(mmap.mmap(memory, settings.size**2 * 3))
+            numbers = (their_end.fileno(), memory, settings.max_pixels, settings.size, int(settings.squash))
             self._process = subprocess.Popen(
                 [*settings.command, *map(str, numbers)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._complaints,
-                pass_fds=(theirs.fileno(), memory),
+                pass_fds=(their_end.fileno(), memory),
                 env=_environment(settings.max_pixels),
                 process_group=0,  # Ctrl-C on the terminal is for the parent
             )
-        finally:
-            theirs.close()
-            os.close(memory)
+            self._closing = ours.pop_all()
         self._ready = False
 
     @property
@@ -216,9 +221,7 @@ class _Decoder:
             self._process.wait(_ENDING_SECONDS)
         except subprocess.TimeoutExpired:
             self.kill()
-        self._socket.close()
-        self._memory.close()
-        self._complaints.close()
+        self._closing.close()
 
     def _answer(self, deadline: float) -> dict[str, Any]:
         length = int.from_bytes(self._receive(_ANSWER_LENGTH_BYTES, deadline), "big")
@@ -245,8 +248,8 @@ class _Decoder:
 
 
 def _environment(max_pixels: int) -> dict[str, str]:
-    """The parent's, with OpenCV's own limit (it is read when cv2 is imported) and the place this package lies in."""
+    """The parent's without secrets, OpenCV's own limit (it is read when cv2 is imported), the place this package lies in."""
     home = str(Path(framecap.__file__).parent.parent)
     path = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
     limits = {"OPENCV_IO_MAX_IMAGE_PIXELS": str(max_pixels), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    return {**os.environ, **limits, "PYTHONPATH": path}
+    return {**without_secrets(os.environ), **limits, "PYTHONPATH": path}

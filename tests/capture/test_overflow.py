@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from framecap.capture import overflow
+from framecap.capture import overflow, spool_file
+from framecap.capture.captured import CapturedFrame
 from framecap.capture.overflow import FrameQueue, Policy
 from framecap.capture.spool import Spool
 from tests.capture.numbered import drain, frame, number_of
@@ -129,6 +133,48 @@ def test_when_the_store_is_away_all_is_on_disk_the_frame_in_hand_too(spool: Spoo
     queue.put_back()
     assert drain(queue) == list(range(10))
     assert on_disk(spool) == 0
+
+
+def test_a_shortage_of_this_machine_damages_no_frame_and_keeps_the_order(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    losses = Losses()
+    queue = FrameQueue(3, "wait", losses, spool.camera("cam", losses))
+    queue.store_is_away()
+    for number in range(4):
+        queue.put(frame(number))
+    read, tries = spool_file.read, []
+
+    def short(*arguments: Any) -> CapturedFrame:
+        tries.append(arguments)
+        if len(tries) < 3:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return read(*arguments)
+
+    monkeypatch.setattr(spool_file, "read", short)
+    first = queue.get()
+    assert first is not None
+    assert number_of(first) == 0
+    queue.done()
+    assert drain(queue) == [1, 2, 3]
+    assert losses == {}
+    assert caplog.text.count("the spool cannot be read for now: Too many open files") == 1
+
+
+def test_what_cannot_be_read_at_the_end_stays_in_the_spool(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = Losses()
+    queue = FrameQueue(3, "wait", losses, spool.camera("cam", losses))
+    queue.store_is_away()
+    queue.put(frame(0))
+
+    def short(*arguments: Any) -> CapturedFrame:
+        raise OSError(errno.ENFILE, os.strerror(errno.ENFILE))
+
+    monkeypatch.setattr(spool_file, "read", short)
+    queue.close()
+    assert queue.get() is None
+    assert queue.leave() == (1, 0)
+    assert losses == {}
 
 
 def test_a_store_that_does_not_answer_is_away(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:

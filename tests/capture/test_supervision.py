@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import psutil
@@ -18,6 +21,7 @@ from framecap.capture import camera as camera_module
 from framecap.capture.process import ReaderProcess, Start
 from framecap.capture.protocol import Message, Ready, Request
 from framecap.frames import parse_key
+from framecap.telemetry import health
 from tests.capture.memory_store import MemoryStore
 from tests.capture.running import capture_config, eventually, is_reader, readers, running
 from tests.capture.videos import endless_jpeg, make_raw_mjpeg, make_video, number_in, numbered_picture
@@ -192,3 +196,51 @@ def test_few_readers_start_at_the_same_time_however_many_cameras_there_are(
     with running(capture_config(*videos), MemoryStore()) as run:
         assert run.ended().captured == 12
     assert (len(most), max(most)) == (6, 2)
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.parametrize("missing", ["processes", "memory"])
+def test_a_machine_that_can_start_no_reader_for_a_while_ends_no_camera(
+    video: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    refusals: list[int] = []
+
+    def refusing(start: Callable[..., Any]) -> Callable[..., Any]:
+        def refuse(*arguments: Any, **options: Any) -> Any:
+            if len(refusals) < 5:
+                refusals.append(1)
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            return start(*arguments, **options)
+
+        return refuse
+
+    before, places = open_files(), Start._places._value
+    if missing == "processes":
+        monkeypatch.setattr(subprocess, "Popen", refusing(subprocess.Popen))
+    else:
+        monkeypatch.setattr(os, "memfd_create", refusing(os.memfd_create))
+    store = MemoryStore()
+    with running(capture_config(video, reconnect_min_seconds=0.01, reconnect_max_seconds=0.02), store) as run:
+        (camera,) = run.ended().cameras
+    assert len(refusals) == 5
+    assert (camera.captured, camera.problem) == (FRAMES, None)
+    assert (open_files(), Start._places._value) == (before, places)
+
+
+def test_a_supervision_that_fails_is_not_alive(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = camera_module.Camera._request
+
+    def defect(camera: camera_module.Camera) -> Request:
+        if camera._plan.name == video.stem:
+            raise ZeroDivisionError
+        return request(camera)
+
+    monkeypatch.setattr(camera_module.Camera, "_request", defect)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        other = f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x"
+        with running(capture_config(video, other, open_timeout_seconds=30.0), MemoryStore()) as run:
+            eventually(lambda: f"camera {video.stem}: nothing reads it any more" in health.not_alive())
+            run.finish()

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from framecap.telemetry import JsonLines, TextLines, mask, mask_all
+from framecap.telemetry import JsonLines, TextLines, mask, mask_all, without_secrets
 
 # A password is made of tokens that stand nowhere else, with anything between them; no token may survive.
 TOKEN = "Qz7Xv"
@@ -142,3 +142,9 @@ def test_a_text_made_up_to_be_slow_is_not(part: str) -> None:
     """Quadratic time would be minutes."""
     for text in (part * 50_000, part * 25_000 + "@" + part * 25_000 + " @h/"):
         assert len(mask(text)) > 0
+
+
+def test_what_child_processes_need_not_know() -> None:
+    secret = ("AWS_SESSION_TOKEN", "AWS_PROFILE", "FRAMECAP__CAPTURE__CAMERAS", "OPENAI_API_KEY", "DB_PASSWORD", "hf_token")
+    kept = {"PATH": "/bin", "LANG": "C.UTF-8", "LD_LIBRARY_PATH": "/x", "OMP_NUM_THREADS": "1"}
+    assert without_secrets({**kept, **dict.fromkeys(secret, "s3cret")}) == kept

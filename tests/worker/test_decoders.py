@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -19,6 +21,7 @@ import pytest
 
 from framecap.captioning.preprocess import Preprocessing, decode
 from framecap.errors import (
+    CaptionerUnavailable,
     DecodeError,
     DecoderCrashed,
     DecoderTimeout,
@@ -283,3 +286,20 @@ def test_nothing_is_left_open() -> None:
         with pool_of() as pool, pytest.raises(DecoderCrashed):
             pool.decode(b"CRASH")
     assert psutil.Process().num_fds() <= before
+
+
+def test_a_machine_that_can_start_no_process_fails_no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = subprocess.Popen
+
+    def refuse(*arguments: Any, **options: Any) -> Any:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    with pool_of() as pool:
+        pool.decode(GOOD)
+        monkeypatch.setattr(subprocess, "Popen", refuse)
+        with pytest.raises(CaptionerUnavailable, match="no decoder process can be started"):
+            pool.decode(b"CRASH")
+        with pytest.raises(CaptionerUnavailable):
+            pool.decode(GOOD)
+        monkeypatch.setattr(subprocess, "Popen", start)
+        assert pool.decode(GOOD).width == 64
