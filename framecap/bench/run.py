@@ -40,7 +40,7 @@ def measure(config: Config, size: Size, source: Path | None, folder: Path) -> tu
     """The table's head and its sections; `folder` is empty, and on the disk that is to be measured."""
     pictures = make_pictures(folder / "pictures", size.frames, source)
     model = Model(config, pictures)
-    fitting = Marks.of(machine.cores(), model.on_gpu, model.bundle.card, config.captioning.beam)
+    fitting = Marks.of(machine.cores(), model.on_gpu, model.bundle.card, model.runtime.name, config.captioning.beam)
     marks = fitting if size.enough else Marks.none()
     subject = Subject(Bench(folder, config), model, marks, size, pictures)
     parts = [part(subject) for part, named in _ORDER.items() if named & set(size.parts)]

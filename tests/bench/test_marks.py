@@ -16,13 +16,21 @@ def test_an_int8_encoder_is_not_held_to_the_naive_loops_captions(tiny_bundle: Pa
     exact = open_bundle(str(tiny_bundle)).card
     small = exact.model_copy(update={"training": {"quantised": {"photos": 512}}})
     for card, same in ((exact, 1.0), (exact.model_copy(update={"name": "default"}), 1.0)):
-        found = Marks.of(2, False, card, 5).same
+        found = Marks.of(2, False, card, "onnxruntime", 5).same
         assert found is not None
         assert found.value == same
-    assert Marks.of(2, False, small, 5).same is None
-    default = Marks.of(2, False, small.model_copy(update={"name": "default"}), 5)
+    assert Marks.of(2, False, small, "onnxruntime", 5).same is None
+    default = Marks.of(2, False, small.model_copy(update={"name": "default"}), "onnxruntime", 5)
     assert default.same is None
     assert default.end_to_end is not None
+
+
+def test_half_precision_is_asked_for_more_speed(tiny_bundle: Path) -> None:
+    card = open_bundle(str(tiny_bundle)).card
+    card = card.model_copy(update={"encoder": card.encoder.model_copy(update={"name": "resnext101_32x8d"})})
+    marks = {runtime: Marks.of(2, False, card, runtime, 5) for runtime in ("torch", "torch-bf16")}
+    assert {name: one.naive and one.naive.value for name, one in marks.items()} == {"torch": 3, "torch-bf16": 4}
+    assert marks["torch-bf16"].same is None
 
 
 def test_a_run_too_short_is_not_judged() -> None:
