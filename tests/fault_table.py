@@ -2,7 +2,8 @@
 
 A test of a row is marked `@pytest.mark.faults(row)`. It takes `full` (whether `--full` was given) to choose its size, and
 `figure` to say what it saw: `figure("200 kills over 2,000 frames: 0 missing, 0 torn, 0 double")`. A row is at its mark when
-something tests it and all of that passed: what is skipped or missing is a failure of `make faults`.
+something tests it and all of that passed: what is skipped or missing is a failure of `make faults`. Only what a GPU is
+needed for is left out where there is none, and the row says so.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pytest
 
 FULL_TIMEOUT_SECONDS = 1800
 MOST_FIGURES = 16  # of a row
+NO_GPU = "needs a CUDA device"  # what a skipped test says
 _FIGURE = "fault figure"
 
 Item = TypeVar("Item")
@@ -138,6 +140,8 @@ def _table(stats: dict[str, list[pytest.TestReport]]) -> dict[int, _Row]:
                 row.figures += [text for name, text in report.user_properties if name == _FIGURE]
                 if outcome == "passed":
                     row.passed += 1
+                elif outcome == "skipped" and NO_GPU in str(report.longrepr):
+                    row.figures.append("with a real GPU: not tried, this machine has none")
                 else:
                     row.others.append(f"{outcome}: {report.nodeid}")
     return table

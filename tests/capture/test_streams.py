@@ -129,7 +129,7 @@ def test_a_stopped_reader_of_a_live_source_is_replaced(camera: MjpegCamera, stor
         store.wait_for(5)
         (hung,) = readers()
         hung.suspend()
-        eventually(lambda: bool(readers()) and readers()[0].pid != hung.pid)
+        eventually(lambda: any(reader.pid != hung.pid for reader in readers()))
         store.wait_for(len(store.frames) + 5)
         (summary,) = run.finish().cameras
     assert summary.reconnects == 1
