@@ -129,7 +129,7 @@ def choose(amp: Amp, device: torch.device) -> Precision:
 def _automatic(device: torch.device) -> Literal["bf16", "fp16", "fp32"]:
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # PyTorch 2.6 cannot say
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # an older PyTorch cannot say
     return "bf16" if capabilities.get("avx512_bf16", False) else "fp32"
 
 
