@@ -7,6 +7,7 @@ the installed Apex has, its fused optimizer and, in older versions, its amp.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from importlib.util import find_spec
@@ -129,7 +130,7 @@ def choose(amp: Amp, device: torch.device) -> Precision:
 def _automatic(device: torch.device) -> Literal["bf16", "fp16", "fp32"]:
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # an older PyTorch cannot say
+    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # an older PyTorch cannot say
     return "bf16" if capabilities.get("avx512_bf16", False) else "fp32"
 
 
