@@ -53,7 +53,7 @@ class Precision:
 
     def update(self, loss: Tensor, optimizer: torch.optim.Optimizer, clip_norm: float) -> float:
         """Backward, clip, one step; the gradient's norm before it was clipped (fp16: a step that overflows is left out)."""
-        optimizer.zero_grad()  # not how: the zero_grad of Apex takes no arguments
+        optimizer.zero_grad()  # as it is: today's Apex takes no set_to_none
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self._scaler.unscale_(optimizer)
         norm = _clip([p for group in optimizer.param_groups for p in group["params"]], clip_norm)
