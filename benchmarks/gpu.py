@@ -15,7 +15,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -27,16 +26,17 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.naive_loop import NaiveLoop
+from framecap.bench.gpu import Watched, in_use, saturated
 from framecap.captioning.bundle import open_bundle
 from framecap.captioning.caption import Caption, Captioner, Images
 from framecap.captioning.captioner import BundleCaptioner
+from framecap.captioning.lanes import in_every_lane
 from framecap.captioning.preprocess import Preprocessing, decode
 from framecap.captioning.runtimes.pytorch import TorchRuntime
 from framecap.config import CaptioningConfig
 
 MAX_PIXELS = 10**8
 SECONDS = 2.0  # that a rate is measured for
-_SAMPLE_SECONDS = 0.1
 
 
 def rate(work: Callable[[], int], seconds: float = SECONDS) -> float:
@@ -67,25 +67,17 @@ def encoder_rate(runtime: TorchRuntime, images: Images) -> float:
 def captioner_rate(captioner: Captioner, images: Images, lanes: int) -> float:
     """Frames a second of the captioner, called by `lanes` threads, each with batches of `images`."""
     for _ in range(2):
-        _together(lambda: captioner.caption(images), lanes)
-    counts = [0] * lanes
+        in_every_lane(lanes, lambda: captioner.caption(images))
     started = time.perf_counter()
 
-    def loop(lane: int) -> None:
+    def loop() -> int:
+        frames = 0
         while time.perf_counter() - started < SECONDS:
-            captioner.caption(images)
-            counts[lane] += len(images)
+            frames += len(captioner.caption(images))
+        return frames
 
-    _together(loop, lanes, numbered=True)
-    return sum(counts) / (time.perf_counter() - started)
-
-
-def _together(work: Callable[..., Any], count: int, numbered: bool = False) -> None:
-    threads = [threading.Thread(target=work, args=(number,) if numbered else ()) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    frames = sum(in_every_lane(lanes, loop))
+    return frames / (time.perf_counter() - started)
 
 
 def texts(captioner: Captioner, images: Images, batch: int) -> list[str | None]:
@@ -110,27 +102,6 @@ def where_time_goes(captioner: Captioner, images: Images, rows: int = 25) -> dic
     return {"wall_ms": 1000 * seconds, "kernel_ms": sum(times.values()), "kernels": sum(calls.values()), "longest": longest}
 
 
-class Busy:
-    """Within, NVIDIA's counter is read: the part of the time in which a kernel ran."""
-
-    def __init__(self) -> None:
-        self.samples: list[tuple[float, int]] = []
-        self._over = threading.Event()
-
-    def __enter__(self) -> Busy:
-        self._thread = threading.Thread(target=self._sample)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _sample(self) -> None:
-        while not self._over.wait(_SAMPLE_SECONDS):
-            self.samples.append((time.monotonic(), torch.cuda.utilization()))
-
-
 def end_to_end(pictures: Sequence[bytes], count: int, workers: int, settings: Sequence[str]) -> dict[str, Any]:
     """`framecap work --once` over `count` frames by `workers` processes, each with its share, all on this GPU."""
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="framecap-") as name:
@@ -139,7 +110,7 @@ def end_to_end(pictures: Sequence[bytes], count: int, workers: int, settings: Se
             (folder / f"{number:06}.jpg").write_bytes(pictures[number % len(pictures)])
         command = [sys.executable, "-m", "framecap", "work", "--once", "--frames", name]
         settings = [*settings, "--set", f"worker.decoders={max(1, (os.cpu_count() or 1) // workers)}"]
-        with Busy() as busy:
+        with Watched(in_use()) as watched:
             started = time.monotonic()
             processes = [
                 subprocess.Popen(
@@ -152,17 +123,17 @@ def end_to_end(pictures: Sequence[bytes], count: int, workers: int, settings: Se
             ]
             outputs = [process.communicate()[0] for process in processes]
             seconds = time.monotonic() - started
-        stamps = sorted(path.stat().st_mtime_ns / 1e9 for path in folder.glob("*.json"))
-    middle = stamps[len(stamps) // 10 : -len(stamps) // 10] if len(stamps) > 100 else stamps
-    offset = time.time() - time.monotonic()
-    used = [part for at, part in busy.samples if middle and middle[0] <= at + offset <= middle[-1]]
+        commits = [path.stat().st_mtime for path in folder.glob("*.json")]
+    if not commits:
+        raise SystemExit(f"benchmarks.gpu: no frame got a sidecar: {outputs}")
+    begin, end = saturated(commits)
     return {
         "workers": workers,
         "frames": count,
-        "sidecars": len(stamps),
+        "sidecars": len(commits),
         "seconds_with_start": seconds,
-        "frames_per_second": len(middle) / (middle[-1] - middle[0]) if len(middle) > 1 else 0.0,
-        "gpu_busy": float(np.mean(used)) / 100 if used else None,
+        "frames_per_second": sum(begin < commit <= end for commit in commits) / (end - begin) if end > begin else 0.0,
+        "gpu_busy": watched.busy(commits),
         "summaries": [output.strip().splitlines()[-1:] for output in outputs],
     }
 

@@ -50,7 +50,7 @@ def calibrate(bundle: Bundle, split: Split, config: CaptioningConfig) -> Bundle:
     """
     _need_enough(split)
     raw = replace(bundle, card=bundle.card.model_copy(update={"calibration": None}))
-    captions, _ = caption_split(raw, split, config)
+    captions, *_ = caption_split(raw, split, config)
     card = bundle.card.model_copy(update={"calibration": calibration_of(captions, split)})
     write_card(bundle.path, card)
     return open_bundle(str(bundle.path))
@@ -81,7 +81,7 @@ def reliability(bundle: Bundle, split: Split, config: CaptioningConfig) -> Relia
     """How far a calibrated bundle's confidences hold on other photos."""
     if bundle.card.calibration is None:
         raise ConfigError(f"{bundle.path}: it has no calibration: python -m train calibrate")
-    captions, _ = caption_split(bundle, split, config)
+    captions, *_ = caption_split(bundle, split, config)
     fitting = fits(split, [caption.words for caption in captions], bundle.card.calibration.target)
     confidence = np.array([caption.confidence or 0.0 for caption in captions])
     parts = np.array_split(np.argsort(confidence), _BINS)

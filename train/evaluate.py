@@ -1,4 +1,8 @@
-"""A bundle and a split in, its scores out: each photo captioned as the worker would, judged by raw references."""
+"""A bundle and a split in, its scores out: each photo captioned as the worker would, judged by raw references.
+
+But for one thing: `captioning.runtime: auto` is ONNX Runtime for a bundle in int8, whatever the machine, since PyTorch has
+none of its int8 numbers: what is on its card must be of the numbers that it is there for.
+"""
 
 from __future__ import annotations
 
@@ -21,21 +25,26 @@ BATCH = 32  # photos
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The scores, the captions they are of, and how many photos a second were captioned."""
+    """The scores, the captions they are of, how many photos a second were captioned, and what executed the bundle."""
 
     scores: Scores
     captions: list[Caption]
     photos_per_second: float
+    runtime: str
 
 
 def evaluate(bundle: Bundle, split: Split, config: CaptioningConfig) -> Evaluation:
     """Caption every photo of the split (free running) and score the words. Raises ConfigError without raw references."""
-    captions, photos_per_second = caption_split(bundle, split, config)
-    return Evaluation(score([caption.words for caption in captions], split.references), captions, photos_per_second)
+    captions, photos_per_second, runtime = caption_split(bundle, split, config)
+    scores = score([caption.words for caption in captions], split.references)
+    return Evaluation(scores, captions, photos_per_second, runtime)
 
 
-def caption_split(bundle: Bundle, split: Split, config: CaptioningConfig) -> tuple[list[Caption], float]:
-    """A caption for every photo, and how many photos a second that was. Raises ConfigError for data that do not fit."""
+def caption_split(bundle: Bundle, split: Split, config: CaptioningConfig) -> tuple[list[Caption], float, str]:
+    """A caption for every photo, how many photos a second that was, and the runtime's name.
+
+    Raises ConfigError for data that do not fit.
+    """
     if not split.raw:
         raise ConfigError(
             f"{split.images.parent}: no REFERENCES file: its captions are encoded, rare words lost, and scores against them "
@@ -47,6 +56,8 @@ def caption_split(bundle: Bundle, split: Split, config: CaptioningConfig) -> tup
             f"{split.images}: its pictures are {side} pixels wide, the bundle {bundle.card.name} takes {wanted}: make a "
             f"data folder for it with `python -m train prepare --size {wanted}`"
         )
+    if config.runtime == "auto" and "quantised" in bundle.card.training:
+        config = config.model_copy(update={"runtime": "onnx"})
     captioner = BundleCaptioner(bundle, load_runtime(bundle, config), config)
     captions: list[Caption] = []
     started = time.perf_counter()
@@ -55,7 +66,7 @@ def caption_split(bundle: Bundle, split: Split, config: CaptioningConfig) -> tup
             if isinstance(caption, Exception):
                 raise ModelError(f"photo {len(captions)}: {caption}")
             captions.append(caption)
-    return captions, len(split) / (time.perf_counter() - started)
+    return captions, len(split) / (time.perf_counter() - started), captioner.runtime.name
 
 
 def write_scores(bundle: Bundle, name: str, scores: Scores) -> Bundle:

@@ -15,7 +15,7 @@ from framecap.errors import ModelError
 from train.distributed import Processes
 from train.lessons import CrossEntropy
 from train.log import LINE_EVERY, Clock, Log, Meter
-from train.material import Photos, plain_batches
+from train.material import Photos, even_size, plain_batches
 from train.scores import Scores, score
 
 BATCH = 100  # photos
@@ -38,7 +38,7 @@ def judge(lesson: CrossEntropy, photos: Photos, vocabulary: Vocabulary, here: Pr
     lesson.eval()
     captions: list[list[str]] = []
     clock, loss, top_5 = Clock(), Meter(4), Meter(3)
-    batches = -(-len(photos) // BATCH)
+    batches = -(-len(photos) // even_size(BATCH, here))
     for number, batch in enumerate(plain_batches(photos, BATCH, here)):
         clock.loaded()
         features = lesson.features(batch.seen)

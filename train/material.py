@@ -170,12 +170,17 @@ def steps_of(photos: Photos, config: TrainConfig) -> int:
     return -(-len(photos) // photos_a_step)
 
 
-def plain_batches(photos: Photos, size: int, here: Processes) -> Iterator[Batch]:
-    """Every photo once as it is, in order, `size` at a time over all processes; each process has equally many.
+def even_size(size: int, here: Processes) -> int:
+    """The size of a batch of which each process has equally many photos: this one or the next larger one."""
+    return -(-size // here.count) * here.count
 
-    Where they do not come out even, the last photo fills up.
+
+def plain_batches(photos: Photos, size: int, here: Processes) -> Iterator[Batch]:
+    """Every photo once as it is, in order, `even_size` at a time over all processes; each process has equally many.
+
+    Where the last batch does not come out even, the last photo fills up.
     """
-    last = len(photos) - 1
+    last, size = len(photos) - 1, even_size(size, here)
     for start in range(0, len(photos), size):
         every = np.arange(start, min(start + size, len(photos)))
         filled = np.minimum(np.arange(start, start + -(-len(every) // here.count) * here.count), last)

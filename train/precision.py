@@ -7,6 +7,7 @@ the installed Apex has, its fused optimizer and, in older versions, its amp.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from importlib.util import find_spec
@@ -52,7 +53,7 @@ class Precision:
 
     def update(self, loss: Tensor, optimizer: torch.optim.Optimizer, clip_norm: float) -> float:
         """Backward, clip, one step; the gradient's norm before it was clipped (fp16: a step that overflows is left out)."""
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()  # as it is: today's Apex takes no set_to_none
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self._scaler.unscale_(optimizer)
         norm = _clip([p for group in optimizer.param_groups for p in group["params"]], clip_norm)
@@ -102,7 +103,7 @@ class OldApexPrecision(ApexPrecision):
         return nullcontext()
 
     def update(self, loss: Tensor, optimizer: torch.optim.Optimizer, clip_norm: float) -> float:
-        optimizer.zero_grad()  # set_to_none is not for apex's own zero_grad
+        optimizer.zero_grad()
         with self._amp.scale_loss(loss, optimizer) as scaled:
             scaled.backward()
         norm = _clip(list(self._amp.master_params(optimizer)), clip_norm)
@@ -129,7 +130,8 @@ def choose(amp: Amp, device: torch.device) -> Precision:
 def _automatic(device: torch.device) -> Literal["bf16", "fp16", "fp32"]:
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    return "bf16" if torch.cpu.get_capabilities().get("avx512_bf16", False) else "fp32"
+    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # an older PyTorch cannot say
+    return "bf16" if capabilities.get("avx512_bf16", False) else "fp32"
 
 
 def _apex(device: torch.device) -> Precision:

@@ -36,7 +36,7 @@ class Report:
 def report(bundle: Bundle, folder: DataFolder, name: str, config: CaptioningConfig) -> Report:
     """Every score of the folder's split `name` (TRAIN, VAL or TEST)."""
     split = folder.split(name)
-    captions, photos_per_second = caption_split(bundle, split, config)
+    captions, photos_per_second, runtime = caption_split(bundle, split, config)
     words = [caption.words for caption in captions]
     found = statistics(words, split.references)
     scores, bounds = scores_of(found), intervals(len(split), found.scores)
@@ -51,7 +51,7 @@ def report(bundle: Bundle, folder: DataFolder, name: str, config: CaptioningConf
     return Report(
         bundle=bundle,
         split=name.lower(),
-        evaluation=Evaluation(scores, captions, photos_per_second),
+        evaluation=Evaluation(scores, captions, photos_per_second, runtime),
         intervals=bounds,
         nltk=nltk_bleu(words, split.references),
         seed_bleu_4=seed_bleu_4(bundle, split, folder.vocabulary, config.threads),
@@ -65,6 +65,7 @@ def as_json(found: Report) -> dict[str, Any]:
     captioning = found.settings.model_dump(include={"beam", "max_words", "length_penalty", "block_ngrams"})
     return {
         "bundle": {"name": found.bundle.card.name, "hash": found.bundle.hash},
+        "runtime": found.evaluation.runtime,
         "split": found.split,
         "photos": len(found.evaluation.captions),
         "captioning": captioning,
@@ -93,5 +94,5 @@ def as_text(found: Report) -> str:
     nltk = ", ".join(f"{value:.4f}" for value in found.nltk)
     lines += ["", f"nltk bleu_1..4: {nltk}", f"seed-compatible bleu_4: {found.seed_bleu_4:.4f} ({NOT_COMPARABLE})"]
     lines += [f"not measured: {note}" for note in found.notes]
-    lines.append(f"{found.evaluation.photos_per_second:.1f} photos/s captioned")
+    lines.append(f"{found.evaluation.photos_per_second:.1f} photos/s captioned by the runtime {found.evaluation.runtime}")
     return "\n".join(lines)

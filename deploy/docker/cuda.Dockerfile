@@ -1,6 +1,7 @@
 # The worker for NVIDIA GPUs (needs the NVIDIA Container Toolkit on the host):
 #   docker build -f deploy/docker/cuda.Dockerfile -t framecap-worker-cuda .
-#   docker run --gpus 1 --read-only --tmpfs /tmp ... framecap-worker-cuda
+#   docker run --gpus 1 --read-only --tmpfs /tmp:exec ... framecap-worker-cuda
+# exec: Triton compiles the attention's kernel when the worker starts, and loads what it has compiled from there.
 
 # No CUDA image below: PyTorch's wheels bring the CUDA libraries they were built with, and the host brings the driver. A
 # second set of them would be 3 GB more and could differ.
@@ -13,6 +14,11 @@ RUN python -m venv /opt/framecap \
     && /opt/framecap/bin/pip install --no-cache-dir ".[gpu]"
 
 FROM python:3.11.14-slim-bookworm AS worker
+# Triton's compiler. No versions: Debian keeps one of each in a release, so that a pinned one would soon be gone.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
 RUN mkdir -p /var/lib/framecap && chown 10001:10001 /var/lib/framecap
 COPY --from=build /opt/framecap /opt/framecap
 ENV PATH=/opt/framecap/bin:$PATH \

@@ -1,6 +1,6 @@
 # Training on NVIDIA's PyTorch container:
 #   docker build -f deploy/docker/train.Dockerfile -t framecap-train .
-#   docker run --gpus all --read-only --tmpfs /tmp --shm-size 8g --user "$(id -u):$(id -g)" -v "$PWD/data:/data" framecap-train \
+#   docker run --gpus all --read-only --tmpfs /tmp:exec --shm-size 8g --user "$(id -u):$(id -g)" -v "$PWD/data:/data" framecap-train \
 #       fit --data /data/caption_data --out /data/runs/x --amp apex
 
 # It brings NVIDIA's Apex built for its own PyTorch, which no package index does. Python 3.12.

@@ -1,8 +1,9 @@
-"""A loaded model in, the operations that its encoder takes for one picture out.
+"""A bundle and its runtime's name in, the operations that its encoder takes for one picture out.
 
 Counted are convolutions and matrix products, a multiplication and an addition as two operations; what else there is hardly
 counts. Of an ONNX graph they are counted from the shapes that ONNX Runtime's own profile states, so that nothing but ONNX
-Runtime is needed; of PyTorch modules by PyTorch's counter.
+Runtime is needed; of PyTorch modules by PyTorch's counter, as they were trained: of cuDNN's fused convolutions, which a GPU
+runs instead, it counts none.
 """
 
 from __future__ import annotations
@@ -11,14 +12,11 @@ import json
 import math
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from framecap.captioning.bundle import ENCODER, Bundle
-
-if TYPE_CHECKING:
-    from framecap.captioning.captioner import Runtime
 
 _CONVOLUTIONS = {"Conv": 1, "FusedConv": 1, "ConvInteger": 1, "QLinearConv": 3}  # and which input holds the weights
 _PRODUCTS = {"MatMul": 0, "FusedMatMul": 0, "Gemm": 0, "MatMulInteger": 0, "QLinearMatMul": 0}  # and which the left side
@@ -26,18 +24,20 @@ _PRODUCTS = {"MatMul": 0, "FusedMatMul": 0, "Gemm": 0, "MatMulInteger": 0, "QLin
 Shape = list[int]
 
 
-def encoder_operations(bundle: Bundle, runtime: Runtime) -> float:
-    """For one picture."""
-    if runtime.name.startswith("torch"):
-        return _torch_operations(bundle, runtime)
-    return _onnx_operations(bundle)
+def encoder_operations(bundle: Bundle, runtime: str) -> float:
+    """For one picture, in the runtime of that name."""
+    return _torch_operations(bundle) if runtime.startswith("torch") else _onnx_operations(bundle)
 
 
-def _torch_operations(bundle: Bundle, runtime: Runtime) -> float:
+def _torch_operations(bundle: Bundle) -> float:
+    import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    with FlopCounterMode(display=False) as counter:
-        runtime.look(_grey(bundle))
+    from framecap.captioning.runtimes.pytorch import load_modules
+
+    encoder, decoder = load_modules(bundle)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        decoder.begin(encoder(torch.from_numpy(_grey(bundle))))
     return float(counter.get_total_flops())
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +17,13 @@ from framecap.bench.arithmetic import encoder_operations
 from framecap.captioning.bundle import Bundle, open_bundle
 from framecap.captioning.caption import Caption, Images
 from framecap.captioning.captioner import BundleCaptioner
+from framecap.captioning.lanes import in_every_lane
 from framecap.captioning.load import load_runtime
 from framecap.captioning.preprocess import Preprocessing, decode
 from framecap.config import CaptioningConfig, Config
 from framecap.errors import ConfigError
+
+_BATCHES_A_LANE = 20  # where there are several: fewer would measure how they begin and end
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +54,24 @@ class Model:
     def on_gpu(self) -> bool:
         return self.runtime.name.startswith("torch") and _cuda()
 
+    @property
+    def rounds(self) -> int:
+        """How often a run must show the pictures so that each of several lanes gets its batches; 1 for one lane."""
+        lanes = self.runtime.lanes
+        return 1 if lanes == 1 else math.ceil(_BATCHES_A_LANE * lanes * self.batch_size / len(self.images))
+
     def operations(self) -> float:
         """Of the encoder, for one picture."""
-        return encoder_operations(self.bundle, self.runtime)
+        return encoder_operations(self.bundle, self.runtime.name)
 
     def encoder(self) -> Speed:
         """All that is done once a frame: encoder, the features' projection, the first state."""
         return self._timed(self.runtime.look, 1.0)
 
     def captioner(self, beam: int | None = None, part: float = 1.0) -> Speed:
-        """Encoder and search, in the worker's batches, of this part of the pictures."""
-        return self._timed(self._captioner(beam).caption, part)
+        """Encoder and search in the worker's batches: with one lane this part of the pictures, with more see below."""
+        work = self._captioner(beam).caption
+        return self._timed(work, part) if self.runtime.lanes == 1 else self._timed_in_lanes(work)
 
     def captions(self, count: int) -> list[str | None]:
         """Of the first `count` pictures; None where the model gave none."""
@@ -88,6 +101,22 @@ class Model:
         _finish()
         seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu
         return Speed(len(pictures) / seconds, 1000 * cpu_seconds / len(pictures))
+
+    def _timed_in_lanes(self, work: Callable[[Images], object]) -> Speed:
+        """As the worker works on a GPU: in as many threads as there are lanes, full batches of all pictures in turn."""
+        lanes, size = self.runtime.lanes, self.batch_size
+        images = np.resize(self.images, (max(size, len(self.images)), *self.images.shape[1:]))
+        different = [images[start : start + size] for start in range(0, len(images) - size + 1, size)]
+        batches = list(islice(cycle(different), _BATCHES_A_LANE * lanes))
+        in_every_lane(lanes, lambda: work(batches[0]))
+        _finish()
+        started, cpu = time.perf_counter(), time.process_time()
+        with ThreadPoolExecutor(lanes) as threads:
+            for _ in threads.map(work, batches):
+                pass
+        _finish()
+        seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu
+        return Speed(len(batches) * size / seconds, 1000 * cpu_seconds / (len(batches) * size))
 
 
 def _cuda() -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -28,11 +28,18 @@ class MeasurementFailed(FramecapError):
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of a process and its children: wall and CPU seconds, and the largest resident size of one of them in bytes."""
+    """Wall and CPU seconds of a process and its children."""
 
     seconds: float
     cpu_seconds: float
-    resident: int
+
+
+class Ran(NamedTuple):
+    """A command that has run: its cost, the largest size that its own process had, in bytes, and the JSON it printed."""
+
+    cost: Cost
+    peak: int
+    lines: list[dict[str, Any]]
 
 
 class Bench:
@@ -58,9 +65,12 @@ class Bench:
 
     def start(self, *arguments: str | Path, log: Path) -> subprocess.Popen[bytes]:
         """`framecap ARGUMENTS`; both of its outputs go to `log`."""
+        return self._start("framecap", *arguments, log=log)
+
+    def _start(self, module: str, *arguments: str | Path, log: Path) -> subprocess.Popen[bytes]:
         with log.open("wb") as out:
             return subprocess.Popen(
-                [sys.executable, "-m", "framecap", *map(str, arguments)],
+                [sys.executable, "-m", module, *map(str, arguments)],
                 cwd=self.folder,
                 env=environment(),
                 stdin=subprocess.DEVNULL,
@@ -68,16 +78,16 @@ class Bench:
                 stderr=subprocess.STDOUT,
             )
 
-    def run(self, *arguments: str | Path) -> tuple[Cost, list[dict[str, Any]]]:
-        """`framecap ARGUMENTS` to its end: its cost, and the lines of JSON that it printed. Raises MeasurementFailed."""
-        log = self.folder / "log"
+    def run(self, *arguments: str | Path) -> Ran:
+        """`framecap ARGUMENTS` to its end. Raises MeasurementFailed."""
+        log, peak = self.folder / "log", self.folder / "peak"
         started = time.perf_counter()
-        process = self.start(*arguments, log=log)
+        process = self._start("framecap.bench.peak", peak, *arguments, log=log)
         cost = wait(process, started)
         if process.returncode:
             said = log.read_text(errors="replace")[-_TAIL:]
             raise MeasurementFailed(f"framecap {arguments[0]} ended with {process.returncode}: {said}")
-        return cost, list(lines_of(log))
+        return Ran(cost, int(peak.read_text()), list(lines_of(log)))
 
 
 def wait(process: subprocess.Popen[bytes], started: float) -> Cost:
@@ -85,7 +95,7 @@ def wait(process: subprocess.Popen[bytes], started: float) -> Cost:
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)
-    return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss << 10)
+    return Cost(seconds, usage.ru_utime + usage.ru_stime)
 
 
 @contextmanager

@@ -48,8 +48,8 @@ class Growth(Part):
         worked, one = self.cameras[count], self.cameras[_CAMERAS[0]]
         name, text = f"cameras.{count}", f"{count} camera{'s' * (count > 1)}"
         speeds = Figure(name, text, "frames/s", tuple(each.speed for each in worked))
-        memory = Figure(f"{name}.memory", "  memory", "MB", tuple(each.cost.resident / 1e6 for each in worked))
+        memory = Figure(f"{name}.memory", "  memory", "MB", tuple(each.peak / 1e6 for each in worked))
         return [
             beside(speeds, [each.speed for each in one], "of one camera"),
-            beside(memory, [each.cost.resident / 1e6 for each in one], "of one camera"),
+            beside(memory, [each.peak / 1e6 for each in one], "of one camera"),
         ]

@@ -14,12 +14,15 @@ from framecap.bench.children import Bench, Cost, MeasurementFailed
 
 @dataclass(frozen=True, slots=True)
 class Worked:
-    """Frames a second from the worker's first look for frames to its end, the run's cost, and how many were captioned."""
+    """Frames a second from the worker's first look for frames to its end, the run's cost, its process's largest size in
+    bytes, how many were captioned, and when (seconds since 1970) each sidecar was written."""
 
     frames: int
     seconds: float
     cost: Cost
+    peak: int
     summary: dict[str, Any]
+    commits: tuple[float, ...]
 
     @property
     def speed(self) -> float:
@@ -30,15 +33,19 @@ class Worked:
         return 1000 * (self.cost.cpu_seconds - start.cpu_seconds) / self.frames
 
 
-def work(bench: Bench, pictures: Sequence[Path], cameras: int = 1, **changes: Any) -> Worked:
-    """Caption them once, in a fresh place, spread over so many cameras; `changes`: see Bench.settings."""
+def work(bench: Bench, pictures: Sequence[Path], cameras: int = 1, rounds: int = 1, **changes: Any) -> Worked:
+    """Caption them in a fresh place, spread over so many cameras, each picture so many times (rounds) under another name.
+
+    `changes`: see Bench.settings.
+    """
     place = fresh_place(bench)
-    for number, picture in enumerate(pictures):
-        camera = place / f"camera-{number % cameras}"
-        camera.mkdir(exist_ok=True)
-        os.link(picture, camera / picture.name)
+    for turn in range(rounds):
+        for number, picture in enumerate(pictures):
+            camera = place / f"camera-{number % cameras}"
+            camera.mkdir(exist_ok=True)
+            os.link(picture, camera / f"{turn}-{picture.name}")
     try:
-        return work_in(bench, place, len(pictures), **changes)
+        return work_in(bench, place, rounds * len(pictures), **changes)
     finally:
         shutil.rmtree(place)
 
@@ -50,12 +57,13 @@ def nothing(bench: Bench, **changes: Any) -> Cost:
 
 def work_in(bench: Bench, place: Path, expected: int, **changes: Any) -> Worked:
     """Caption what is pending there. Raises MeasurementFailed unless so many frames get their sidecar."""
-    cost, lines = bench.run("work", "--once", "--frames", place, "--config", bench.settings(**changes))
-    summary: dict[str, Any] = next((line for line in reversed(lines) if "captioned" in line and "seconds" in line), {})
+    ran = bench.run("work", "--once", "--frames", place, "--config", bench.settings(**changes))
+    summary: dict[str, Any] = next((line for line in reversed(ran.lines) if "captioned" in line and "seconds" in line), {})
     done = summary.get("captioned", 0) + summary.get("duplicate", 0)
     if done != expected:
         raise MeasurementFailed(f"{done} of {expected} frames were captioned: {summary}")
-    return Worked(expected, summary.get("seconds", 0.0), cost, summary)
+    commits = tuple(path.stat().st_mtime for path in place.rglob("*.json"))
+    return Worked(expected, summary.get("seconds", 0.0), ran.cost, ran.peak, summary, commits)
 
 
 def fresh_place(bench: Bench) -> Path:

@@ -58,11 +58,13 @@ class Throughput(Part):
         self.starts[name].append(nothing(self.subject.bench, **_RUNTIMES[name]))
 
     def _work(self, name: str) -> None:
-        watched = gpu.Watched() if self.subject.model.on_gpu and name == "model" else None
+        model = self.subject.model
+        watched = gpu.Watched(gpu.in_use()) if model.on_gpu and name == "model" else None
         with watched or nullcontext():
-            self.worked[name].append(work(self.subject.bench, self.subject.pictures, **_RUNTIMES[name]))
-        if watched:
-            self.busy.append(watched.busy())
+            worked = work(self.subject.bench, self.subject.pictures, rounds=model.rounds, **_RUNTIMES[name])
+        self.worked[name].append(worked)
+        if watched and (busy := watched.busy(worked.commits)) is not None:
+            self.busy.append(busy)
         self.subject.capacity = statistics.median(one.speed for one in self.worked["model"])
 
     def _naive(self) -> None:
@@ -117,17 +119,18 @@ class Throughput(Part):
         )
         added = tuple(value - alone.cpu_ms for value, alone in zip(ours, self.captioner, strict=True))
         no_model = Figure("pipeline.speed", "pipeline alone (no model)", "frames/s", _speeds(null))
-        memory = tuple(one.cost.resident / 1e6 for one in whole)
+        memory = tuple(one.peak / 1e6 for one in whole)
         rows = [
             beside(end_to_end, [one.frames for one in self.captioner], "of the captioner"),
             told(Figure("end_to_end.cpu", "its CPU time", "CPU-ms/frame", ours, note="without that of start and end")),
             told(Figure("pipeline.added", "... that the pipeline adds", "CPU-ms/frame", added, mark=marks.added)),
             beside(no_model, end_to_end.values, "of end to end"),
             told(Figure("pipeline.cpu", "its CPU time", "CPU-ms/frame", pipeline)),
-            Figure("end_to_end.memory", "memory of the worker", "MB", memory, note="its largest process"),
+            Figure("end_to_end.memory", "memory of the worker", "MB", memory, note="its main process"),
         ]
         if self.busy:
-            rows.append(Figure("gpu.busy", "the GPU is busy", "of the time", tuple(self.busy), mark=marks.gpu_busy))
+            row = Figure("gpu.busy", "the GPU is busy", "of the time", tuple(self.busy), mark=marks.gpu_busy)
+            rows.append(replace(row, note="without each run's first and last tenth"))
         return rows
 
     def _naive_rows(self) -> list[Figure]:

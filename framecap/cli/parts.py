@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from framecap.captioning.caption import Caption, Captioner
+from framecap.captioning.lanes import in_every_lane
 from framecap.cli.console import Summary
 from framecap.config import (
     CaptioningConfig,
@@ -196,13 +198,15 @@ def _fit_for_a_queue(config: Config) -> Config:
 
 
 def _warm(captioner: Captioner, batch_size: int) -> None:
-    """A first picture, and on a GPU a first batch, take longest: no frame should wait for that.
+    """A first picture, and on a GPU a lane's first batch of each size, take longest: no frame should wait for that.
 
     Raises the error of who would caption none. A model that refuses a grey picture may like the frames.
     """
     answer = _first_answer(captioner)
-    if captioner.lanes > 1 and not isinstance(answer, Exception):
-        answer = _first_answer(captioner, batch_size)
+    for frames in (batch_size, 1) if captioner.lanes > 1 else ():
+        if not isinstance(answer, Exception):
+            answers = in_every_lane(captioner.lanes, partial(_first_answer, captioner, frames))
+            answer = next((one for one in answers if isinstance(one, Exception)), answer)
     if isinstance(answer, CaptionerDenied | RequestRefused):  # whatever the picture: every frame would fail
         raise answer
     if isinstance(answer, Exception):

@@ -8,8 +8,6 @@ import pytest
 
 from framecap.bench.arithmetic import encoder_operations, operations_of
 from framecap.captioning.bundle import open_bundle
-from framecap.captioning.load import load_runtime
-from framecap.config import CaptioningConfig
 
 
 def node(kind: str, inputs: list[list[int]], output: list[int]) -> dict[str, object]:
@@ -30,9 +28,7 @@ def test_known_layers() -> None:
 
 def test_both_runtimes_count_the_same(tiny_bundle: Path) -> None:
     bundle = open_bundle(str(tiny_bundle))
-    onnx, torch = (
-        encoder_operations(bundle, load_runtime(bundle, CaptioningConfig(runtime=runtime, threads=1)))
-        for runtime in ("onnx", "torch")
-    )
+    onnx, torch, on_a_gpu = (encoder_operations(bundle, runtime) for runtime in ("onnxruntime", "torch", "torch-fp16"))
     assert onnx == pytest.approx(torch, rel=0.02)
     assert onnx > 1e6
+    assert on_a_gpu == torch

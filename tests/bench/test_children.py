@@ -55,4 +55,16 @@ def test_cost_and_memory_of_a_process_and_its_children() -> None:
     process.stdout.close()
     assert process.returncode == 0
     assert 0 < cost.cpu_seconds <= cost.seconds * 4
-    assert cost.resident > 50e6
+
+
+def test_the_memory_of_a_run_is_its_own(tmp_path: Path) -> None:
+    """rusage would count what this process holds when it starts the other one."""
+    held = bytearray(300_000_000)
+    held[::4096] = b"x" * len(held[::4096])
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    ran = Bench(tmp_path, Config()).run("work", "--once", "--runtime", "null", "--frames", frames)
+    assert peak_bytes(os.getpid()) > 300e6
+    assert 20e6 < ran.peak < 250e6
+    assert ran.lines[-1]["captioned"] == 0
+    del held

@@ -20,6 +20,7 @@ from framecap.captioning.beam import BeamSettings, Sentence, search
 from framecap.captioning.bundle import open_bundle
 from framecap.captioning.captioner import BundleCaptioner
 from framecap.captioning.load import load_captioner
+from framecap.captioning.model.attention import best_scores, plain_scores
 from framecap.captioning.runtimes.pytorch import TorchRuntime
 from framecap.captioning.runtimes.recorded import CudaGraphs, Lane, Repeating
 from framecap.config import CaptioningConfig
@@ -217,3 +218,15 @@ def test_the_attentions_kernel(code: str, said: str, interpret: str) -> None:
         text=True,
     )
     assert done.stdout.strip() == said, done.stderr
+
+
+def test_without_the_kernel_a_warning_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "framecap.captioning.model.attention_kernel", None)  # as if there were no Triton
+    assert best_scores(torch.device("cuda"), torch.float16) is plain_scores
+    (said,) = caplog.records
+    assert said.levelname == "WARNING"
+    assert "about a tenth slower" in said.getMessage()
+    assert "apt-get install gcc libc6-dev" in said.getMessage()
+    assert "--tmpfs /tmp:exec" in said.getMessage()

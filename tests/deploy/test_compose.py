@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.tools import DEPLOY, lint
+from tests.deploy.tools import DEPLOY, HALF_A_MINUTE, lint
 
 COMPOSE = DEPLOY / "compose"
 FILES = [COMPOSE / "compose.yaml", COMPOSE / "compose.camera.yaml"]
@@ -71,11 +71,13 @@ def test_files_that_are_mounted_exist_and_configs_are_used(compose: dict[str, An
         assert "content" in config or (COMPOSE / config["file"]).is_file(), name
 
 
-def test_workers_have_time_to_finish(compose: dict[str, Any]) -> None:
+def test_workers_and_capture_have_time_to_finish(compose: dict[str, Any]) -> None:
+    from framecap.capture.writer import GRACE_SECONDS
     from framecap.config import WorkerConfig
 
-    for name in ("worker-1", "worker-2", "queue-worker"):
-        assert int(compose["services"][name]["stop_grace_period"].removesuffix("s")) > WorkerConfig().grace_seconds
+    needed = dict.fromkeys(("worker-1", "worker-2", "queue-worker"), WorkerConfig().grace_seconds + HALF_A_MINUTE)
+    for name, seconds in (needed | {"capture": GRACE_SECONDS}).items():
+        assert int(compose["services"][name]["stop_grace_period"].removesuffix("s")) > seconds, name
 
 
 def test_prometheus_asks_whoever_serves(compose: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 import yaml
 
-from tests.deploy.tools import DEPLOY
+from tests.deploy.tools import DEPLOY, HALF_A_MINUTE
 
 HELM = DEPLOY / "helm"
 CHART = HELM / "framecap"
@@ -77,7 +77,15 @@ def test_pods_have_no_rights(rendered: dict[str, Any]) -> None:
 def test_a_worker_has_time_to_finish(rendered: dict[str, Any]) -> None:
     spec = rendered["Deployment/framecap-worker"]["spec"]["template"]["spec"]
     environment = {one["name"]: one["value"] for one in spec["containers"][0]["env"]}
-    assert spec["terminationGracePeriodSeconds"] > float(environment["FRAMECAP__WORKER__GRACE_SECONDS"])
+    assert spec["terminationGracePeriodSeconds"] > float(environment["FRAMECAP__WORKER__GRACE_SECONDS"]) + HALF_A_MINUTE
+
+
+def test_a_worker_writes_to_its_tmp_and_nowhere_else(rendered: dict[str, Any]) -> None:
+    """Decoded pictures are in memory that has no name, so it needs no /dev/shm."""
+    spec = rendered["Deployment/framecap-worker"]["spec"]["template"]["spec"]
+    (mount,) = spec["containers"][0]["volumeMounts"]
+    assert mount["mountPath"] == "/tmp"
+    assert [volume["name"] for volume in spec["volumes"]] == [mount["name"]]
 
 
 def test_probes_ask_where_framecap_answers(rendered: dict[str, Any]) -> None:

@@ -28,6 +28,16 @@ def test_bases_are_pinned_and_the_last_stage_is_nobody_s(file: Path) -> None:
     assert users == ["10001:10001"]
 
 
+def test_the_gpu_worker_can_compile_kernels() -> None:
+    """Triton needs a C compiler and its headers in the image, and runs what it compiled from HOME."""
+    text = (DEPLOY / "docker" / "cuda.Dockerfile").read_text()
+    (_, worker) = text.split(" AS worker\n")
+    (packages,) = re.findall(r"apt-get install -y --no-install-recommends (.*) \\\n", worker)
+    assert set(packages.split()) == {"gcc", "libc6-dev"}
+    assert "HOME=/tmp" in worker
+    assert "--tmpfs /tmp:exec " in text
+
+
 def test_only_what_is_installed_goes_to_the_builder() -> None:
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     patterns = [line for line in lines if line and not line.startswith("#")]

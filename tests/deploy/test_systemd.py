@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from framecap.config import Config
-from tests.deploy.tools import DEPLOY
+from tests.deploy.tools import DEPLOY, HALF_A_MINUTE
 from tests.system_packages import needs_package
 
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
@@ -51,7 +51,7 @@ def test_the_exposure_is_low(installed: list[Path]) -> None:
 def test_systemd_waits_longer_than_framecap(unit: Path) -> None:
     (seconds,) = re.findall(r"^TimeoutStopSec=(\d+)$", unit.read_text(), re.MULTILINE)
     settings = yaml.safe_load((DEPLOY / "systemd" / "config.yaml").read_text())
-    assert int(seconds) > Config.model_validate(settings).worker.grace_seconds
+    assert int(seconds) > Config.model_validate(settings).worker.grace_seconds + HALF_A_MINUTE
 
 
 def test_every_timer_starts_a_service_that_is_there_and_ends_by_itself() -> None:

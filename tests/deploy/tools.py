@@ -8,6 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
+HALF_A_MINUTE = 30  # that a worker may take to end after its grace time
 
 
 def lint(tool: str, *arguments: str | Path) -> None:

@@ -96,7 +96,7 @@ def test_a_calibrated_bundle_has_another_hash_and_says_what_it_is_unsure_of(
     copy = Path(shutil.copytree(tiny_bundle, tmp_path / "copy"))
     before = open_bundle(str(copy))
     split, captions = made_up(400, seed=3)
-    monkeypatch.setattr(room, "caption_split", lambda *_: (captions, 1.0))
+    monkeypatch.setattr(room, "caption_split", lambda *_: (captions, 1.0, "onnxruntime"))
     after = calibrate(before, split, CONFIG)
     assert after.hash != before.hash
     assert after.card.calibration is not None
@@ -120,10 +120,10 @@ def test_reliability_compares_what_is_said_with_what_is_true(tiny_bundle: Path, 
     bundle = open_bundle(str(tiny_bundle))
     with pytest.raises(ConfigError, match="no calibration"):
         reliability(bundle, split, CONFIG)
-    monkeypatch.setattr(room, "caption_split", lambda *_: (said, 1.0))
+    monkeypatch.setattr(room, "caption_split", lambda *_: (said, 1.0, "onnxruntime"))
     calibrated = type(bundle)(
         bundle.path, bundle.card.model_copy(update={"calibration": card}), bundle.vocabulary, bundle.hash
     )
     assert reliability(calibrated, split, CONFIG).error < 0.06
-    monkeypatch.setattr(room, "caption_split", lambda *_: (captions[::-1], 1.0))
+    monkeypatch.setattr(room, "caption_split", lambda *_: (captions[::-1], 1.0, "onnxruntime"))
     assert reliability(calibrated, split, CONFIG).error > 0.15

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,18 @@ def test_the_captions_are_the_workers_and_the_scores_are_of_them(tiny_bundle: Pa
     assert found.photos_per_second > 0
 
 
+def test_a_bundle_in_int8_is_judged_by_its_int8_numbers_where_cuda_is_too(
+    tiny_bundle: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("framecap.captioning.load._cuda_is_there", lambda: True)
+    exact, split = open_bundle(str(tiny_bundle)), DataFolder(data).split("VAL")
+    int8 = replace(exact, card=exact.card.model_copy(update={"training": {"quantised": {"photos": 512}}}))
+    automatic, torch_alone = (CONFIG.model_copy(update={"runtime": name}) for name in ("auto", "torch"))
+    assert evaluate(int8, split, automatic).runtime == "onnxruntime"
+    assert evaluate(exact, split, automatic).runtime.startswith("torch")
+    assert evaluate(int8, split, torch_alone).runtime.startswith("torch")  # whoever asks for it gets it
+
+
 @pytest.mark.usefixtures("no_java")
 def test_the_command_prints_a_table_and_writes_json_and_results(
     tiny_bundle: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -90,6 +103,8 @@ def test_the_command_prints_a_table_and_writes_json_and_results(
     evaluation = evaluate(open_bundle(str(tiny_bundle)), DataFolder(data).split("VAL"), CONFIG)
     assert document["scores"] == evaluation.scores.rounded()
     assert document["photos"] == 6
+    assert document["runtime"] == evaluation.runtime
+    assert f"photos/s captioned by the runtime {evaluation.runtime}" in table
     assert document["captioning"]["beam"] == 2
     for name, (low, high) in document["intervals_95"].items():
         assert low <= document["scores"][name] <= high

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from tests.train.made_up import CONFIG, HERE
 from train.augment import Augmentation
 from train.dataset import DataFolder
 from train.distributed import Processes
-from train.material import Batch, Epoch, Material, Photos, gather, plain_batches
+from train.material import Batch, Epoch, Material, Photos, even_size, gather, plain_batches
 from train.model import new_model
 
 PICTURES = CONFIG.model_copy(update={"crop": 0.6, "colour": 0.3, "batch_size": 45})
@@ -126,6 +128,30 @@ def test_photos_to_judge_by_come_out_even(photos: Photos) -> None:
     some = replace(photos, split=photos.split.part(slice(0, 5)))
     ranks = [[batch.photos.tolist() for batch in plain_batches(some, 10, Processes(CPU, rank, 2))] for rank in range(2)]
     assert ranks == [[[0, 2, 4]], [[1, 3, 4]]]
+
+
+@pytest.mark.parametrize("count", [2, 3, 7, 8])
+def test_photos_to_judge_by_keep_their_order_over_any_number_of_processes(material: Material, count: int) -> None:
+    """Captions are judged by their place: a photo that filled up a batch in the middle would move all that come after."""
+    many = np.arange(103) % len(material.train)
+    assert material.train.features is not None
+    split = replace(
+        material.train.split,
+        captions=material.train.split.captions[many],
+        lengths=material.train.split.lengths[many],
+    )
+    photos = Photos(split, material.train.features[many])
+    ranks = [list(plain_batches(photos, 10, Processes(CPU, rank, count))) for rank in range(count)]
+    assert {len(batches) for batches in ranks} == {math.ceil(103 / even_size(10, Processes(CPU, 0, count)))}
+    order = [number for together in zip(*ranks, strict=True) for number in _gathered(together)]
+    assert order[:103] == list(range(103))
+    assert 0 <= len(order) - 103 < count
+    assert set(order[103:]) <= {102}
+
+
+def _gathered(batches: Iterable[Batch]) -> list[int]:
+    """The photos of one step in the order of `Processes.gather`."""
+    return np.stack([batch.photos for batch in batches], axis=1).ravel().tolist()
 
 
 # Augmentation

@@ -22,6 +22,8 @@ import torch
 class FusedAdam(torch.optim.AdamW):
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), adam_w_mode=True, weight_decay=0.0):
         super().__init__(params, lr=lr, betas=betas, weight_decay=weight_decay)
+    def zero_grad(self):  # as today's: no set_to_none
+        super().zero_grad()
 """
 OLD_AMP = """
 from contextlib import contextmanager
@@ -141,6 +143,11 @@ def test_half_precision_steps_nearly_as_full_precision_does(amp: Amp) -> None:
 def test_the_forward_pass_runs_in_its_type(amp: Amp, kind: torch.dtype) -> None:
     with choose(amp, CPU).forward():
         assert nn.Linear(2, 2)(torch.ones(1, 2)).dtype == kind
+
+
+def test_a_pytorch_that_does_not_know_its_cpu_trains_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert choose("auto", CPU).name == "fp32"
 
 
 def test_an_overflow_in_fp16_leaves_the_step_out_and_halves_the_scale() -> None:

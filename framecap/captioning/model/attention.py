@@ -34,6 +34,10 @@ def best_scores(device: torch.device, precision: torch.dtype) -> Scores:
         fused_scores(keys, query, weight)
     except Exception as error:  # no Triton, no compiler, a GPU that it does not know: each fails in its own way
         reason = str(error).partition("\n")[0][:200]
-        logger.info("the attention runs in plain PyTorch, about a tenth slower: Triton made no kernel for it (%s)", reason)
+        logger.warning(
+            "the attention runs in plain PyTorch, about a tenth slower: Triton made no kernel for it (%s): it needs a C "
+            "compiler (apt-get install gcc libc6-dev) and, in a container, a /tmp to run programs from (--tmpfs /tmp:exec)",
+            reason,
+        )
         return plain_scores
     return fused_scores
