@@ -147,6 +147,7 @@ window.setTimeout = (call, pause) => { window.pauses.push(pause); return real(ca
 def test_a_picture_that_does_not_come_is_still_said(browser: Browser, page: Page, busy: Path) -> None:
     browser.open(page.address)
     browser.see(".strip .caption", "A white dog.")
+    browser.see("[data-camera=yard]")
     browser.command("Accessibility.enable")
     before = pictures_told(browser)
     assert "A white dog." in before
