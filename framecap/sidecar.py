@@ -143,6 +143,13 @@ class Sidecar(_Part):
     worker: Worker
     committed_at: Time
 
+    def found_at(self, key: str) -> Self:
+        """The same sidecar, with the key beside which it was found for its frame's: where a folder was copied or renamed it
+        tells of another."""
+        if self.frame.key == key:
+            return self
+        return self.model_copy(update={"frame": self.frame.model_copy(update={"key": key})})
+
     @model_validator(mode="after")
     def _parts_fit_the_status(self) -> Self:
         if self.status in ("captioned", "duplicate") and None in (self.caption, self.model):

@@ -9,7 +9,7 @@ from framecap.errors import ConfigError
 from framecap.frames import UNSORTED
 from framecap.stores.base import Entry, Store
 from framecap.timeline.reading import Choice, sidecars
-from framecap.upkeep.prune import parse_age
+from framecap.upkeep.prune import time_before
 
 _SHOWN_CAMERAS = 10
 
@@ -23,8 +23,8 @@ def parse_time(text: str | None, flag: str) -> datetime | None:
     except ValueError:
         pass
     try:
-        return datetime.now(UTC) - parse_age(text)
-    except (ConfigError, OverflowError):
+        return time_before(text)
+    except ConfigError:
         raise ConfigError(
             f"{flag}: {text!r}: a time is expected, such as 2026-11-22 or 2026-11-22T10:00 (UTC), or an age such as 2h"
         ) from None

@@ -44,11 +44,13 @@ def search(config: Config, asked: Asked, as_json: bool) -> int:
     chosen = choice(store, asked.camera, asked.since, asked.until)
     index = open_index(store, config.store, config.timeline, config.ingest)
     _update(index, asked.refresh)
-    hits = index.search(asked.words, chosen.camera, chosen.since, chosen.until, asked.limit, asked.newest)
-    for hit in hits:
+    page = index.search(asked.words, chosen.camera, chosen.since, chosen.until, asked.limit, asked.newest)
+    for hit in page.hits:
         print(_json(hit, config.store) if as_json else _for_people(hit, config.store))
-    if not hits and not as_json:
+    if not as_json and not page.hits:
         print("nothing found", file=sys.stderr)
+    elif not as_json and page.more:
+        print(f"{len(page.hits)} or more found: --limit shows more at a time, --until earlier ones", file=sys.stderr)
     return 0
 
 

@@ -28,11 +28,11 @@ _SAME_RECORDING = timedelta(seconds=1)
 def leave_subtitles(config: Config) -> tuple[str, ...]:
     """Write them, where the frames are on a disk of this machine; the files' places. What goes wrong is only said: the
     captions are in their sidecars, and `framecap export` makes subtitles of them at any time."""
-    videos = [plan for plan in make_plans(config.capture) if plan.source.kind is Kind.VIDEO and plan.start is not None]
-    if not videos or "://" in config.store.frames:
-        return ()
     left = []
     try:
+        videos = [plan for plan in make_plans(config.capture) if plan.source.kind is Kind.VIDEO and plan.start is not None]
+        if not videos or "://" in config.store.frames:
+            return ()
         store = open_store(config.store)
         for plan in videos if store.hints else ():
             assert plan.start is not None, "chosen so"

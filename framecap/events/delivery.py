@@ -37,6 +37,7 @@ class Delivery:
         self._config = config
         self._woken = threading.Event()
         self._stopping = False
+        self._delivered: int | None = None  # the seq of what was delivered, until that is written down
         self._failures = 0  # of the endpoint, in a row
         self._not_before = 0.0  # by the wall clock, as everything in the state
         self._next_look = 0.0
@@ -82,6 +83,7 @@ class Delivery:
 
     def _step(self) -> float:
         """Deliver one event if one is due; how many seconds until the next may be."""
+        self._write_down()
         now = time.time()
         if now >= self._next_look:
             self._give_up(now)
@@ -113,11 +115,19 @@ class Delivery:
             self._again(waiting, time.time() + self._pause(waiting.attempts + 1), error)
             logger.exception("%s: event %s: this should not have happened", self.name, waiting.event.id)
         else:
-            self._state.delivered(waiting.seq)
+            self._delivered = waiting.seq
             events.labels(self._rule, "delivered").inc()
         if self._failures:
             logger.info("%s: %s answers again", self.name, self._action.target)
         self._failures, self._not_before = 0, 0.0
+        self._write_down()
+
+    def _write_down(self) -> None:
+        """What was delivered waits no more. Where the state cannot be written (its disk is full), nothing else is delivered
+        before it can: the same event would go out again and again."""
+        if self._delivered is not None:
+            self._state.delivered(self._delivered)
+            self._delivered = None
 
     def _again(self, waiting: Waiting, due: float, error: Exception) -> None:
         self._state.again(waiting.seq, due, str(error))

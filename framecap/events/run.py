@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Protocol
 
 from framecap.config import ActionConfig, EventsConfig, IngestConfig, S3Config
@@ -91,7 +92,7 @@ class Watch:
 
     def fired(self, found: Found) -> list[Event]:
         """The events of a sidecar; the state then knows that its camera showed this."""
-        facts = Facts(found.sidecar, found.id, self._state.previous(found.sidecar.frame.camera))
+        facts = self._facts(found)
         matched = [rule for rule in self._rules if rule.matches(facts)] if self._is_young(found.sidecar) else []
         made = [make_event(rule.name, facts, self._place) for rule in matched if self._breaks_the_quiet(rule, facts)]
         self._remember(facts)
@@ -99,7 +100,13 @@ class Watch:
 
     def pass_over(self, found: Found) -> None:
         """It sets nothing off, and is what its camera showed before all the same."""
-        self._remember(Facts(found.sidecar, found.id, self._state.previous(found.sidecar.frame.camera)))
+        self._remember(self._facts(found))
+
+    def _facts(self, found: Found) -> Facts:
+        previous = self._state.previous(found.sidecar.frame.camera)
+        if previous is not None and previous.captured_at > datetime.now(UTC):
+            previous = None
+        return Facts(found.beside_its_frame(), found.id, previous)
 
     def _is_young(self, sidecar: Sidecar) -> bool:
         return self._max_age is None or time.time() - sidecar.frame.captured_at.timestamp() <= self._max_age
@@ -108,14 +115,22 @@ class Watch:
         if rule.quiet is None:
             return True
         last = self._state.last_match(rule.name, facts.camera)
-        if last is None or facts.captured_at > last:
-            self._state.set_last_match(rule.name, facts.camera, facts.captured_at)
-        return last is None or facts.captured_at - last >= rule.quiet
+        if last is not None and last > datetime.now(UTC):
+            last = None
+        at = _not_after_now(facts.captured_at)
+        if last is None or at > last:
+            self._state.set_last_match(rule.name, facts.camera, at)
+        return last is None or at - last >= rule.quiet
 
     def _remember(self, facts: Facts) -> None:
-        one, previous = facts.sidecar, facts.previous
-        if one.caption is not None and (previous is None or one.frame.captured_at > previous.captured_at):
-            self._state.set_previous(facts.camera, Previous(one.frame.key, one.frame.captured_at, one.caption))
+        one, previous, at = facts.sidecar, facts.previous, _not_after_now(facts.captured_at)
+        if one.caption is not None and (previous is None or at > previous.captured_at):
+            self._state.set_previous(facts.camera, Previous(one.frame.key, at, one.caption))
+
+
+def _not_after_now(at: datetime) -> datetime:
+    """A frame of the future (a clock was wrong) must not silence its camera until then."""
+    return min(at, datetime.now(UTC))
 
 
 class Engine:
@@ -168,7 +183,7 @@ class Engine:
     def _look(self, stop: Flag) -> None:
         self._pulse.beat()
         try:
-            for found in self._follower.poll():
+            for found in self._follower.poll(self._pulse.beat):
                 if stop.is_set():
                     return
                 self._take(found)

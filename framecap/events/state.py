@@ -126,6 +126,12 @@ class State:
         """How far it was followed (Unix seconds). Raises ConfigError: it is damaged."""
         return self._number("position")
 
+    @property
+    def forgotten(self) -> float:
+        """What was committed after that is remembered (Unix seconds). Raises ConfigError: it is damaged."""
+        found = self._one("SELECT 1 FROM meta WHERE name = 'forgotten'")
+        return -math.inf if found is None else self._number("forgotten")
+
     def holds(self, key: str, etag: str) -> bool:
         return self._one("SELECT 1 FROM given WHERE key = ? AND etag = ?", key, etag) is not None
 
@@ -136,6 +142,8 @@ class State:
         with self.transaction():
             self._do("UPDATE meta SET value = ? WHERE name = 'position'", position)
             self._do("DELETE FROM given WHERE modified <= ?", forget_before)
+            known = "ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)"
+            self._do(f"INSERT INTO meta VALUES ('forgotten', ?) {known}", forget_before)  # noqa: S608
 
     def previous(self, camera: str) -> Previous | None:
         """The camera's newest captioned frame."""

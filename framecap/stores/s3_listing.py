@@ -60,7 +60,7 @@ class Keys:
     def top(self) -> Iterator[Entry | str]:
         """What lies directly below the address, in byte order: frames and sidecars as entries, folders as keys."""
         with guarded("list", str(self._address)):
-            yield from self._level("")
+            yield from self._level("", "")
 
     def _flat(self, prefix: str, after: str) -> Iterator[Entry]:
         last = after
@@ -80,30 +80,31 @@ class Keys:
                     yield entry
 
     def _below(self, folder: str, prefix: str, after: str) -> Iterator[Entry]:
-        for item in self._level(folder):
+        for item in self._level(folder, max(folder, prefix, key=len)):
             if isinstance(item, Entry):
                 if item.key > after and item.key.startswith(prefix):
                     yield item
             elif leads_on(item, prefix, after):
                 yield from self._below(item, prefix, after)
 
-    def _level(self, folder: str) -> Iterator[Entry | str]:
-        """What lies directly in a folder, in byte order, if the server names it in byte order with or without a final `/`.
+    def _level(self, folder: str, prefix: str) -> Iterator[Entry | str]:
+        """What lies directly in a folder and starts with the prefix, in byte order, if the server names it in byte order
+        with or without a final `/`.
 
         A folder named without its `/` comes too early: it waits until nothing that sorts before it can come any more.
         """
         waiting: list[tuple[str, Entry | str]] = []
-        for key, item in self._named(folder):
+        for key, item in self._named(folder, prefix):
             while waiting and waiting[0][0] < key:
                 yield heapq.heappop(waiting)[1]
             heapq.heappush(waiting, (key, item))
         while waiting:
             yield heapq.heappop(waiting)[1]
 
-    def _named(self, folder: str) -> Iterator[tuple[str, Entry | str]]:
+    def _named(self, folder: str, prefix: str) -> Iterator[tuple[str, Entry | str]]:
         """The keys of a folder's frames, sidecars and folders, page by page as the server names them."""
         skipped = len(self._address.prefix)
-        for page in self._pages(folder, {"Delimiter": "/"}):
+        for page in self._pages(prefix, {"Delimiter": "/"}):
             folders = [found["Prefix"][skipped:] for found in page.get("CommonPrefixes", [])]
             objects = {item["Key"][skipped:]: item for item in page.get("Contents", [])}
             for key in sorted([*folders, *objects], key=lambda key: key.removesuffix("/")):

@@ -10,9 +10,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
-from itertools import islice
 from operator import attrgetter
 from typing import Protocol
 
@@ -20,12 +19,14 @@ from framecap.config import IngestConfig
 from framecap.errors import StoreUnavailable
 from framecap.ingest.scan import Listing
 from framecap.stores.base import Entry, Store
-from framecap.timeline.reading import Found, Reader, frame_of, sidecars
+from framecap.timeline.reading import Found, Reader, frame_of, is_sidecar, sidecars
 
 logger = logging.getLogger(__name__)
 
 _TIDY_EVERY = 10_000  # sidecars
 _TOGETHER = 10_000  # sidecars that are in memory at most
+_GATHER_SECONDS = 2.0  # of a listing that goes on: what it has brought until then is given
+_SHARE = 0.05  # of the time, at most, is spent on listing everything
 
 
 class Stop(Protocol):
@@ -42,6 +43,11 @@ class Memory(Protocol):
     @property
     def position(self) -> float:
         """Everything committed up to then was given (Unix seconds, by the store's clock); -inf at the very start."""
+        ...
+
+    @property
+    def forgotten(self) -> float:
+        """What was committed after that is remembered, if it was given (Unix seconds); -inf where nothing was forgotten."""
         ...
 
     def holds(self, key: str, etag: str) -> bool:
@@ -62,6 +68,7 @@ class Given:
 
     def __init__(self) -> None:
         self.position = -math.inf
+        self.forgotten = -math.inf
         self._given: dict[str, tuple[str, float]] = {}
 
     def __len__(self) -> int:
@@ -76,6 +83,7 @@ class Given:
 
     def advance(self, position: float, forget_before: float) -> None:
         self.position = position
+        self.forgotten = max(self.forgotten, forget_before)
         self._given = {key: given for key, given in self._given.items() if given[1] > forget_before}
 
 
@@ -96,7 +104,7 @@ class Follower:
         self.reader = Reader(store)
         self._pause = config.scan_seconds
         self._full_every = config.full_scan_seconds
-        self._look_back = remembered_seconds(config)
+        self._remembered = self._look_back = remembered_seconds(config)
         self._listing = Listing(store, timedelta(seconds=config.look_back_seconds), marks="sidecars")
         self._next_full = -math.inf
         self._newest = -math.inf  # of what is done
@@ -118,27 +126,43 @@ class Follower:
                 self._memory.advance(self._memory.position, newest - self._look_back)
         self._memory.advance(newest if newest > -math.inf else began, newest - self._look_back)
 
-    def poll(self) -> Iterator[Found]:
-        """One look: what was not given yet, in time order (of ten thousand at a time).
+    def poll(self, on_progress: Callable[[], object] = lambda: None) -> Iterator[Found]:
+        """One look: what was not given yet, in time order (of ten thousand at a time, or what two seconds of listing bring).
 
         What is not `done` comes again with the next look. The position moves when the iterator has come to its end and all
-        of it is done. Raises StoreUnavailable.
+        of it is done. `on_progress` hears that the look goes on, though nothing may be new. Raises StoreUnavailable.
         """
         full = time.monotonic() >= self._next_full
         left = 0
-        new = self._new(self._full() if full else self._listing.incremental())
-        while some := list(islice(self.reader.read(new), _TOGETHER)):
+        for new in self._new(self._full() if full else self._listing.incremental()):
+            on_progress()
+            some = []
+            for found in self.reader.read(new):
+                on_progress()
+                some.append(found)
             for found in sorted(some, key=attrgetter("place")):
                 yield found
                 left += not self._memory.holds(found.key, found.etag)
         if not left and self._newest > self._memory.position:
             self._memory.advance(self._newest, self._newest - self._look_back)
 
-    def _new(self, entries: Iterator[Entry]) -> Iterator[Entry]:
-        horizon = self._memory.position - self._look_back
-        for entry in sidecars(entries):
-            if entry.modified > horizon and not self._memory.holds(frame_of(entry), entry.etag):
-                yield entry
+    def _new(self, entries: Iterator[Entry]) -> Iterator[list[Entry]]:
+        """What was not given yet, as the listing brings it; in a long one there may be nothing at a time."""
+        horizon = self._horizon()
+        new: list[Entry] = []
+        began = time.monotonic()
+        for entry in entries:
+            if is_sidecar(entry) and entry.modified > horizon and not self._memory.holds(frame_of(entry), entry.etag):
+                new.append(entry)
+            if len(new) >= _TOGETHER or time.monotonic() - began > _GATHER_SECONDS:
+                yield new
+                new, began = [], time.monotonic()
+        yield new
+
+    def _horizon(self) -> float:
+        """What was committed up to then was given, or is older than anything that is given at all."""
+        forgotten = self._memory.forgotten
+        return forgotten if forgotten > -math.inf else self._memory.position - self._look_back
 
     def done(self, found: Found) -> None:
         """It need not come again."""
@@ -164,6 +188,17 @@ class Follower:
             stop.wait(self._pause)
 
     def _full(self) -> Iterator[Entry]:
-        began = time.monotonic()
-        yield from self._listing.full()
-        self._next_full = began + self._full_every
+        """Everything. The longer a store takes to list, the later it is listed again, and the further back the memory
+        reaches, so that what was committed behind this listing is new to the next one."""
+        began, listing = time.monotonic(), 0.0
+        entries = self._listing.full()
+        while True:
+            asked = time.monotonic()
+            entry = next(entries, None)
+            listing += time.monotonic() - asked
+            if entry is None:
+                break
+            yield entry
+        pause = max(self._full_every, listing / _SHARE)
+        self._next_full = began + pause
+        self._look_back = max(self._remembered, 2 * max(pause, time.monotonic() - began))

@@ -48,8 +48,7 @@ class Found:
 
     def beside_its_frame(self) -> Sidecar:
         """The sidecar, with the key under which it was found for its frame's."""
-        frame = self.sidecar.frame.model_copy(update={"key": self.key})
-        return self.sidecar.model_copy(update={"frame": frame})
+        return self.sidecar.found_at(self.key)
 
     @property
     def id(self) -> str:
@@ -205,7 +204,12 @@ def _fetched(
 
 def sidecars(entries: Iterable[Entry]) -> Iterator[Entry]:
     """The sidecars of a listing, those of size 0 (their writer died) left out."""
-    return (entry for entry in entries if entry.key.endswith(SIDECAR_SUFFIX) and entry.size > 0)
+    return filter(is_sidecar, entries)
+
+
+def is_sidecar(entry: Entry) -> bool:
+    """Whether a listed object is a sidecar with something in it."""
+    return entry.key.endswith(SIDECAR_SUFFIX) and entry.size > 0
 
 
 def frame_of(entry: Entry) -> str:

@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 
 from framecap.errors import ConfigError, FrameGone
 from framecap.frames import SIDECAR_SUFFIX, UNSORTED, camera_of, parse_key
@@ -20,6 +19,7 @@ from framecap.stores.base import Entry, Store
 from framecap.upkeep.reading import TORN, read_sidecars
 
 _BATCH = 1000  # S3's limit of a deletion
+_FOREIGN = 20  # frames of other programs in a batch: the last of them is looked at soon before the first is deleted
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}  # seconds
 _AGE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([smhdw])")
 
@@ -33,6 +33,14 @@ def parse_age(text: str) -> timedelta:
     except OverflowError:
         pass
     raise ConfigError(f"--older-than: {text!r}: a number and its unit are expected: 45m, 12h, 30d or 8w")
+
+
+def time_before(age: str) -> datetime:
+    """The time that was so long ago. Raises ConfigError: it is no age, or longer than there are years."""
+    try:
+        return datetime.now(UTC) - parse_age(age)
+    except OverflowError:
+        raise ConfigError(f"--older-than: {age!r}: that is before the year 1") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +97,7 @@ def prune(store: Store, old: Old, dry_run: bool, on_frame: Callable[[], object])
 
     frames = _old_frames(store, old, pruned, on_orphan, on_frame)
     chosen = frames if old.failed else _without_failed(store, frames, pruned)
-    while batch := list(islice(chosen, _BATCH)):
+    for batch in _batches(chosen):
         for frame in batch if dry_run else _delete(store, batch, pruned):
             gone = pruned.cameras[camera_of(frame.key)]
             gone.frames += 1
@@ -124,12 +132,24 @@ def _without_failed(store: Store, frames: Iterator[Entry], pruned: Pruned) -> It
             yield read.frame
 
 
+def _batches(frames: Iterator[Entry]) -> Iterator[list[Entry]]:
+    batch: list[Entry] = []
+    foreign = 0
+    for frame in frames:
+        batch.append(frame)
+        foreign += parse_key(frame.key) is None
+        if len(batch) >= _BATCH or foreign >= _FOREIGN:
+            yield batch
+            batch, foreign = [], 0
+    if batch:
+        yield batch
+
+
 def _delete(store: Store, frames: list[Entry], pruned: Pruned) -> list[Entry]:
     """Delete frames and then their sidecars; the ones that went."""
-    if store.directory is not None:  # to look costs little there
-        there = len(frames)
-        frames = [frame for frame in frames if _is_unchanged(store, frame)]
-        pruned.kept_changed += there - len(frames)
+    there = len(frames)
+    frames = [frame for frame in frames if _is_unchanged(store, frame)]
+    pruned.kept_changed += there - len(frames)
     keys = [frame.key for frame in frames]
     store.delete_frames(keys)
     store.delete_sidecars(keys)
@@ -137,10 +157,21 @@ def _delete(store: Store, frames: list[Entry], pruned: Pruned) -> list[Entry]:
 
 
 def _is_unchanged(store: Store, frame: Entry) -> bool:
+    """Whether it is the picture that was listed; of one that is gone, the sidecar is what is left to delete."""
+    if store.directory is None:
+        return _is_unchanged_in_a_bucket(store, frame)
     try:
         return store.stat(frame.key).etag == frame.etag
     except FrameGone:
-        return True  # its sidecar is what is left to delete
+        return True
+
+
+def _is_unchanged_in_a_bucket(store: Store, frame: Entry) -> bool:
+    """By a listing: who prunes may read nothing. It is a request, and own frames are never overwritten."""
+    if parse_key(frame.key) is not None:
+        return True
+    now = next(store.list(prefix=frame.key), None)
+    return now is None or now.key != frame.key or now.etag == frame.etag
 
 
 def _take_orphans(store: Store, orphans: list[Entry], pruned: Pruned, dry_run: bool) -> None:

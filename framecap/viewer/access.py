@@ -6,6 +6,7 @@ else's, whose name was made to lead here (DNS rebinding), is refused. With a tok
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import ipaddress
@@ -24,6 +25,7 @@ COOKIE = "framecap"
 OWN_HEADER = "x-framecap"  # no page of another origin can send it without asking first, and is refused then
 _COOKIE_SECONDS = 30 * 86_400
 _MAX_BODY = 4096  # bytes
+_BODY_SECONDS = 10.0  # for all of it; connections whose forms never come would take everybody's place
 _MAX_PATH = 8192
 _LOCAL_NAMES = frozenset({"localhost", "localhost.localdomain"})
 _OPEN_PATHS = ("/login", "/static/login.css", "/static/icon.svg")
@@ -139,6 +141,8 @@ class Access:
             return HTMLResponse(_LOGIN_PAGE.format(problem="", invalid=""))
         try:
             given = parse_qs(await _read(request), max_num_fields=4).get("token", [""])[0]
+        except TimeoutError:
+            return problem(408, "the form did not come", {"connection": "close"})
         except (ValueError, ClientDisconnect):
             return problem(413, "that is no token")
         if not _same(given, self._token):
@@ -163,9 +167,9 @@ def _with_headers(send: Send) -> Send:
     return send_with_headers
 
 
-def problem(status: int, text: str) -> JSONResponse:
+def problem(status: int, text: str, headers: dict[str, str] | None = None) -> JSONResponse:
     """A refusal, in the words that the page shows."""
-    return JSONResponse({"error": text}, status)
+    return JSONResponse({"error": text}, status, headers)
 
 
 def is_loopback_host(host: str) -> bool:
@@ -198,8 +202,9 @@ def _same(given: str, expected: str | None) -> bool:
 
 async def _read(request: Request) -> str:
     body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > _MAX_BODY:
-            raise ValueError
+    async with asyncio.timeout(_BODY_SECONDS):
+        async for part in request.stream():
+            body += part
+            if len(body) > _MAX_BODY:
+                raise ValueError
     return body.decode("utf-8")

@@ -13,7 +13,7 @@ from typing import Any
 from framecap.errors import ConfigError, IndexUnavailable, MissingError, StoreUnavailable
 from framecap.telemetry import mask
 from framecap.timeline.search.failures import FailedFrame, FailedPage
-from framecap.timeline.search.hits import Hit
+from framecap.timeline.search.hits import Hit, HitPage
 from framecap.timeline.search.index import Index
 
 logger = logging.getLogger(__name__)
@@ -86,13 +86,16 @@ class Catalogue:
         """Whether everything is in it by now; how many sidecars were read into it; what is wrong."""
         return {"whole": self._whole, "read": self._read, "trouble": self._trouble}
 
-    def search(self, words: str, camera: str | None, since: float | None, until: float | None, limit: int) -> list[Hit]:
+    def search(self, words: str, camera: str | None, since: float | None, until: float | None, limit: int) -> HitPage:
         """The best of the newest hits; without words, the newest. Times are Unix seconds. Raises IndexUnavailable."""
         return self._index.search(words, camera, _moment(since), _moment(until), limit)
 
-    def timeline(self, camera: str, since: float | None, until: float | None, limit: int) -> list[Hit]:
-        """What the camera saw, the newest first: each hit is an interval in which its captions say the same."""
-        return self._index.search("", camera, _moment(since), _moment(until), limit, newest=True)
+    def timeline(
+        self, camera: str | None, since: float | None, until: float | None, limit: int, before: int | None
+    ) -> HitPage:
+        """What the camera saw, the newest first, from the place `before` on: each hit is an interval in which its captions
+        say the same."""
+        return self._index.search("", camera, _moment(since), _moment(until), limit, newest=True, before=before)
 
     def failed(self, kind: str | None, before: int | None, limit: int) -> FailedPage:
         """See Index.failed."""

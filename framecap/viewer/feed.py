@@ -55,7 +55,7 @@ class Feed:
                 stop.wait(_AGAIN_SECONDS)
         known.clear()
         for found in self._follower.run(stop):
-            self.take(found.sidecar)
+            self.take(found.beside_its_frame())
 
     def _open(self, known: dict[str, str], stop: threading.Event) -> None:
         for sidecar in opening_sidecars(self._store, MAX_CAMERAS, LAST, known, datetime.now(UTC)):

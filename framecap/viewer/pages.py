@@ -35,7 +35,7 @@ from framecap.frames import check_key
 from framecap.sidecar import Sidecar, decode
 from framecap.stores.base import Store
 from framecap.telemetry import mask
-from framecap.timeline.search.hits import Hit
+from framecap.timeline.search.hits import HitPage
 from framecap.viewer.access import problem
 from framecap.viewer.again import Again
 from framecap.viewer.attention import Attention
@@ -57,6 +57,7 @@ _HITS = 40
 _FAILED = 50
 _MAX_NAMES = 2000  # of cameras to choose from
 _GATHER_SECONDS = 0.25  # news of so long go together
+_LAST_PLACE = (1 << 63) - 1  # of the index
 _FIRST_SECOND = -62_135_596_800  # of the year 1, the first that a time can have
 _SILENCE_SECONDS = 15.0  # after so long something is said, so that nobody takes the connection for dead
 _THREADS = 16  # that wait for the store
@@ -157,35 +158,39 @@ class _Endpoints:
 
     async def timeline(self, request: Request) -> Response:
         """What a camera saw, or all did, between two times: the newest first; and `cameras` to choose from."""
-        wanted = _wanted(request)
-        hits = await self._wait_for(self._parts.catalogue.timeline, *wanted, _number(request, "limit", _SEGMENTS, _MAX_PAGE))
-        return self._found(hits)
+        limit = _number(request, "limit", _SEGMENTS, _MAX_PAGE)
+        return self._found(await self._wait_for(self._parts.catalogue.timeline, *_wanted(request), limit, _place(request)))
 
     async def search(self, request: Request) -> Response:
         """What was found by words."""
         words = request.query_params.get("q", "")
         wanted = _wanted(request)
-        hits = await self._wait_for(
+        page = await self._wait_for(
             self._parts.catalogue.search, words, *wanted, _number(request, "limit", _HITS, _MAX_PAGE)
         )
-        return self._found(hits)
+        return self._found(page)
 
-    def _found(self, hits: list[Hit]) -> Response:
-        cameras = self._parts.board.names()[:_MAX_NAMES]
-        return _json({"hits": [as_json(hit) for hit in hits], "index": self._parts.catalogue.standing(), "cameras": cameras})
+    def _found(self, page: HitPage) -> Response:
+        return _json(
+            {
+                "hits": [as_json(hit) for hit in page.hits],
+                "more": page.more,
+                "before": _as_text(page.before),
+                "index": self._parts.catalogue.standing(),
+                "cameras": self._parts.board.names()[:_MAX_NAMES],
+            }
+        )
 
     async def failed(self, request: Request) -> Response:
         """The frames that failed, the newest first, a page of them; and how many there are of each kind."""
         kind = request.query_params.get("kind") or None
-        before = request.query_params.get("before")
-        position = int(before) if before and re.fullmatch(r"-?\d{1,18}", before) else None
-        page = await self._wait_for(self._parts.catalogue.failed, kind, position, _FAILED)
+        page = await self._wait_for(self._parts.catalogue.failed, kind, _place(request), _FAILED)
         return _json(
             {
                 "failed": sum(page.kinds.values()),
                 "kinds": [{"kind": name, "frames": count} for name, count in page.kinds.items()],
                 "frames": [failed_as_json(frame) for frame in page.frames],
-                "before": None if page.before is None else str(page.before),  # a browser's numbers are too short for it
+                "before": _as_text(page.before),
             }
         )
 
@@ -244,7 +249,7 @@ class _Endpoints:
         data = await self._wait_for(self._parts.store.read_sidecar, key)
         if not data:
             raise FrameGone("this frame has no sidecar: it is not captioned yet, or is not there")
-        return decode(data, where=ascii(key))
+        return decode(data, where=ascii(key)).found_at(key)
 
     async def _wait_for(self, call: Callable[..., T], *arguments: object) -> T:
         return await anyio.to_thread.run_sync(partial(call, *arguments), limiter=self._threads)
@@ -266,6 +271,17 @@ def _key(request: Request) -> str:
 def _wanted(request: Request) -> tuple[str | None, float | None, float | None]:
     """Camera and times (Unix seconds) that are asked for."""
     return request.query_params.get("camera") or None, _seconds(request, "since"), _seconds(request, "until")
+
+
+def _place(request: Request) -> int | None:
+    """The place from which on a page is to go."""
+    text = request.query_params.get("before", "")
+    return int(text) if re.fullmatch(r"-?\d{1,19}", text) and abs(int(text)) <= _LAST_PLACE else None
+
+
+def _as_text(place: int | None) -> str | None:
+    """A browser's numbers are too short for it."""
+    return None if place is None else str(place)
 
 
 def _seconds(request: Request, name: str) -> float | None:

@@ -48,8 +48,8 @@ class Shown:
 
     @property
     def place(self) -> tuple[float, str]:
-        """In the order of time, then key."""
-        return self.captured_at, self.key
+        """In the order of time, then key. A frame of the future (a clock was wrong) is as old as its commit."""
+        return min(self.captured_at, self.committed_at), self.key
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -47,7 +47,7 @@ def _read(store: Store, entries: Iterable[Entry], known: dict[str, str]) -> Iter
     for read in read_sidecars(store, unknown()):
         if read.data:
             try:
-                yield decode(read.data, where=ascii(read.frame.key))
+                yield decode(read.data, where=ascii(read.frame.key)).found_at(read.frame.key)
             except SidecarError as error:
                 logger.debug("passed over: %s", error)
 
@@ -65,22 +65,24 @@ def _by_camera(store: Store, count: int, now: datetime) -> Iterator[list[Entry]]
 
 def _last_of(store: Store, folder: str, count: int, now: datetime) -> list[Entry]:
     for look_back in _LOOK_BACKS:
-        after = hour_prefix(folder.removesuffix("/"), now - look_back)
+        since = (now - look_back).replace(minute=0, second=0, microsecond=0)
+        after = hour_prefix(folder.removesuffix("/"), since)
         found = _newest((entry for entry in store.list(folder, after=after) if parse_key(_frame(entry)) is not None), count)
-        if found:
+        if found and _time(found[-1])[0] >= since.timestamp():  # else it is of the future, and older than it says
             return found
     return _newest(store.list(folder), count)
 
 
 def _newest(entries: Iterable[Entry], count: int) -> list[Entry]:
-    """Of own keys by their names' time, of foreign ones by the sidecar's; the oldest first."""
+    """Of own keys by their names' time (one of the future is as old as its commit: a clock was wrong), of foreign ones by
+    the sidecar's; the oldest first."""
     sidecars = (entry for entry in entries if entry.key.endswith(SIDECAR_SUFFIX) and entry.size > 0)
     return heapq.nlargest(count, sidecars, key=_time)[::-1]
 
 
 def _time(entry: Entry) -> tuple[float, str]:
     name = parse_key(_frame(entry))
-    return (name.captured_at.timestamp() if name else entry.modified), entry.key
+    return (min(name.captured_at.timestamp(), entry.modified) if name else entry.modified), entry.key
 
 
 def _frame(entry: Entry) -> str:

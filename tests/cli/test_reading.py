@@ -17,7 +17,8 @@ from framecap.cli import main
 from framecap.cli.chosen import parse_time
 from framecap.cli.export import _RECORDS
 from framecap.cli.parsers.reading import FORMATS
-from framecap.config import StoreConfig
+from framecap.cli.subtitles import leave_subtitles
+from framecap.config import CameraConfig, CaptureConfig, Config, StoreConfig
 from framecap.errors import ConfigError
 from framecap.sidecar import decode
 from framecap.stores import open_store
@@ -74,6 +75,7 @@ def test_export_to_a_file_and_to_standard_output(tmp_path: Path, capsys: pytest.
         (["export", "--to", "vtt"], "this is made of one camera's captions; there are: door, yard"),
         (["export", "--to", "srt", "--camera", "none"], "no sidecars of 'none' here; there are: door, yard"),
         (["export", "--to", "parquet"], "name its place with -o"),
+        (["export", "--to", "vtt", "--camera", "door", "-o", "."], ".: this is a folder that is there: name a file"),
         (["export", "--to", "jsonl", "--since", "yesterday"], "--since: 'yesterday': a time is expected"),
         (["search", "dog", "--until", "9999999999w"], "--until: '9999999999w': a time is expected"),
         (["search", "dog", "--frames", "nowhere"], "no such directory"),
@@ -120,6 +122,7 @@ def test_search_prints_what_it_finds(capsys: pytest.CaptureFixture[str]) -> None
     (found,) = map(json.loads, out.splitlines())
     assert (found["camera"], found["start"], found["frames"]) == ("yard", "2026-11-23T12:00:00.000Z", 1)
     assert found["frame"] == f"./frames/{found['key']}"
+    assert "1 or more found: --limit shows more" in typed(capsys, "search", "beach", "--limit", "1")[1]
     assert typed(capsys, "search", "beach", "--camera", "door", "--until", "2026-11-22") == ("", "nothing found\n")
     assert typed(capsys, "search", '"dog on" -cat')[0].count("\n") == 2
 
@@ -201,6 +204,14 @@ def test_a_run_leaves_subtitles_of_its_recording_in_the_videos_own_time(
     assert "choose it with --since and --until" in typed(capsys, "export", "--to", "vtt", exit_code=2)[1]
     out, _ = typed(capsys, "export", "--to", "vtt", "--until", "2026-11-22T13:00")
     assert "00:00:00.000 is 2026-11-22T12:00:00.000Z" in out
+
+
+def test_a_source_that_is_gone_after_its_run_has_no_subtitles_and_a_summary(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    capture = CaptureConfig(cameras=(CameraConfig(source=str(tmp_path / "stick.mp4")),))
+    assert leave_subtitles(Config(capture=capture)) == ()
+    assert "no subtitles were written: source" in caplog.text
 
 
 def test_where_a_reader_has_seen_enough(filled: Store, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,12 @@ from prometheus_client import REGISTRY
 
 from framecap.config import EventsConfig, IngestConfig, S3Config, StoreConfig
 from framecap.errors import StoreUnavailable
+from framecap.events.event import Previous
 from framecap.events.run import Done, Engine
 from framecap.events.state import State
 from framecap.stores import open_store
-from framecap.stores.base import Store
+from framecap.stores.base import Entry, Store
+from framecap.telemetry import health
 from tests import command
 from tests.events.broker import serving_broker
 from tests.events.endpoint import Endpoint, serving_endpoint, wait_until
@@ -123,6 +125,63 @@ def test_a_quiet_camera_s_first_over_restarts(store: Store, endpoint: Endpoint, 
         commit(store, f"{camera}/{number}.jpg", NOON + timedelta(minutes=minute), "A dog.")
         once(config, store, tmp_path)
     assert [posted.event["frame"] for posted in endpoint.taken] == ["a/0.jpg", "b/2.jpg", "a/4.jpg"]
+
+
+def test_a_frame_of_the_future_silences_nobody(store: Store, endpoint: Endpoint, tmp_path: Path) -> None:
+    config = settings(one_rule({"words": ["dog"], "quiet_minutes": 10}, [hook(endpoint)]))
+    once(config, store, tmp_path)
+    commit(store, "a/0.jpg", datetime(2099, 1, 1, tzinfo=UTC), "A dog of 2099.")
+    once(config, store, tmp_path)
+    state = State(tmp_path / "state", store.address)
+    state.set_last_match("dog", "b", datetime(2099, 1, 1, tzinfo=UTC))  # when this machine's clock was wrong, too
+    state.set_previous("b", Previous("b/0.jpg", datetime(2099, 1, 1, tzinfo=UTC), "A dog of 2099."))
+    state.close()
+    for number, (camera, caption) in enumerate([("b", "A dog."), ("a", "A cat."), ("a", "Another dog.")], 1):
+        commit(store, f"{camera}/{number}.jpg", datetime.now(UTC), caption)
+        once(config, store, tmp_path)
+    assert [posted.event["frame"] for posted in endpoint.taken] == ["a/0.jpg", "b/1.jpg"]
+    assert endpoint.taken[1].event["previous"] is None
+    state = State(tmp_path / "state", store.address)
+    newest = state.previous("a")
+    last = state.last_match("dog", "a")
+    state.close()
+    assert newest is not None
+    assert newest.caption == "Another dog."
+    assert last is not None
+    assert last <= datetime.now(UTC)
+
+
+def test_a_renamed_folder_s_events_name_the_frames_that_are_there(store: Store, endpoint: Endpoint, tmp_path: Path) -> None:
+    config = settings(one_rule({"words": ["dog"]}, [hook(endpoint)]))
+    once(config, store, tmp_path)
+    key = commit(store, "door/1.jpg", NOON, "A dog.")
+    once(config, store, tmp_path)
+    (tmp_path / "frames/door").rename(tmp_path / "frames/gate")
+    once(config, store, tmp_path)
+    first, second = (posted.event for posted in endpoint.taken)
+    assert (first["frame"], second["frame"]) == (key, "gate/1.jpg")
+    assert first["id"] == second["id"]
+
+
+def test_a_long_listing_is_no_hanging(
+    store: Store, endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("framecap.events.run._HANGS_AFTER_SECONDS", 1.0)
+    monkeypatch.setattr("framecap.timeline.follower._GATHER_SECONDS", 0.05)
+    for number in range(15):
+        commit(store, f"door/{number:02}.jpg", NOON, "A dog.")
+    real = store.list
+    problems: list[str] = []
+
+    def slow(prefix: str = "", after: str = "") -> Iterator[Entry]:
+        for entry in real(prefix, after):
+            time.sleep(0.1)
+            problems.extend(health.not_alive())
+            yield entry
+
+    monkeypatch.setattr(store, "list", slow)
+    assert once(settings(one_rule(None, [hook(endpoint)])), store, tmp_path).looked_at == 15
+    assert problems == []
 
 
 def test_frames_of_long_ago_may_be_left_out(store: Store, endpoint: Endpoint, tmp_path: Path) -> None:

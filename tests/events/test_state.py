@@ -192,3 +192,12 @@ def test_a_time_that_is_none_is_a_damaged_state(state: State, value: object) -> 
         state.begin(1.0)
     with pytest.raises(ConfigError, match="its position is no time"):
         _ = state.position
+
+
+def test_how_far_back_it_remembers_outlives_the_process(state: State, tmp_path: Path) -> None:
+    state.begin(50.0)
+    assert state.forgotten == float("-inf")
+    state.advance(100.0, 40.5)
+    state.advance(110.0, 30.0)
+    state.close()
+    assert State(tmp_path / "state", "/frames").forgotten == 40.5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from framecap.config import IngestConfig, StoreConfig
 from framecap.errors import StoreUnavailable
 from framecap.frames import sidecar_key
 from framecap.stores import open_store
-from framecap.stores.base import Store
+from framecap.stores.base import Entry, Store
+from framecap.timeline import follower as following
 from framecap.timeline.follower import Follower, Given
 from framecap.timeline.reading import Found, Reader, commit_id
 from tests.timeline.committing import NOON, SECOND, commit, make, own, replace
@@ -180,3 +182,78 @@ def test_a_copied_folder_s_sidecars_come_once(store: Store) -> None:
     assert take(follower) == []
     assert take(Follower(store, memory)) == []
     assert [found.key for found in Reader(store).all()] == [copy, key]
+
+
+def test_what_is_read_ahead_over_a_network_is_in_the_same_look(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(store), "hints", False)
+    monkeypatch.setattr(following, "_TOGETHER", 20)
+    keys = [commit(store, own("east", NOON + number * SECOND)) for number in range(90)]
+    for key in keys[:-1]:
+        age(store, key, 10 * HOUR)
+    assert take(Follower(store, Given())) == keys
+
+
+def listed_slowly(store: Store, monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[int]:
+    """To list everything takes so long; how many of its objects have been listed each time."""
+    listings: list[int] = []
+    real = store.list
+
+    def slow(prefix: str = "", after: str = "") -> Iterator[Entry]:
+        if prefix:
+            yield from real(prefix, after)
+            return
+        listings.append(0)
+        everything = list(real())
+        for entry in everything:
+            time.sleep(seconds / len(everything))
+            listings[-1] += 1
+            yield entry
+
+    monkeypatch.setattr(store, "list", slow)
+    return listings
+
+
+def test_a_store_that_takes_long_to_list_is_seldom_listed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit(store, own("east", NOON))
+    listings = listed_slowly(store, monkeypatch, 0.5)
+    follower = Follower(store, Given(), IngestConfig(full_scan_seconds=0.001))
+    assert len(take(follower)) == 1
+    later = commit(store, own("east", NOON + SECOND))
+    assert take(follower) == [later]
+    assert len(listings) == 1, "ten seconds are free of it"
+
+
+def test_the_memory_reaches_back_over_the_pause_between_two_listings(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Listing takes half a second: the next one is after ten, and what was committed behind this one may be as old then."""
+    config = IngestConfig(full_scan_seconds=0.001, look_back_seconds=1)
+    known = [commit(store, own("east", NOON + number * SECOND)) for number in range(3)]
+    for key, seconds in zip(known, (HOUR, 12, 0), strict=True):
+        age(store, key, seconds)
+    listed_slowly(store, monkeypatch, 0.5)
+    memory = Given()
+    assert take(Follower(store, memory, config)) == known
+    assert len(memory) == 2
+    age(store, commit(store, own("east", NOON - SECOND)), 11)
+    assert take(Follower(store, memory, config)) == [own("east", NOON - SECOND)]
+
+
+def test_what_a_long_listing_has_found_does_not_wait_for_its_end(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "_GATHER_SECONDS", 0.0)
+    keys = [commit(store, own("east", NOON + number * SECOND)) for number in range(5)]
+    listings = listed_slowly(store, monkeypatch, 0.0)
+    follower = Follower(store, Given())
+    looking = follower.poll()
+    assert next(looking).key == keys[0]
+    assert listings == [1]
+    assert [found.key for found in looking] == keys[1:]
+
+
+def test_a_look_that_finds_nothing_new_says_that_it_goes_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "_GATHER_SECONDS", 0.0)
+    for number in range(5):
+        commit(store, own("east", NOON + number * SECOND))
+    memory = Given()
+    take(Follower(store, memory))
+    heard: list[int] = []
+    assert list(Follower(store, memory).poll(lambda: heard.append(1))) == []
+    assert len(heard) >= 5

@@ -22,6 +22,7 @@ from framecap.frames import sidecar_key
 from framecap.sidecar import Failure, encode
 from framecap.stores import open_store
 from framecap.stores.base import Store
+from framecap.timeline.search.hits import HitPage
 from framecap.timeline.search.index import Index, open_index
 from framecap.timeline.search.update import Updated
 from tests.command import environment
@@ -54,7 +55,7 @@ def many(store: Store, count: int) -> None:
 
 
 def found(index: Index, text: str, **how: object) -> list[str]:
-    return [hit.caption for hit in index.search(text, **how)]  # type: ignore[arg-type]
+    return [hit.caption for hit in index.search(text, **how).hits]  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ def test_the_best_of_the_newest_come_first(filled: Index) -> None:
         "Two dogs are running on grass.",  # as the next one, and newer
         "A dog runs on the beach.",
     ]
-    (hit,) = filled.search("dog beach")
+    (hit,) = filled.search("dog beach").hits
     assert hit.score == pytest.approx(2 / 6 * 0.5)
     assert hit.parts == (("A ", False), ("dog", True), (" runs on the ", False), ("beach", True), (".", False))
     assert (hit.camera, hit.start, hit.frames, hit.key) == ("door", NOON, 1, own("door", NOON))
@@ -129,16 +130,44 @@ def test_neighbours_that_say_the_same_are_one_hit(store: Store, index: Index) ->
     caption(store, 20.5, "A dog.", "yard")
     caption(store, 200, "A dog.")
     index.update()
-    late, run, yard = index.search("dog", newest=True)
+    late, run, yard = index.search("dog", newest=True).hits
     assert (late.frames, run.frames, yard.frames) == (1, 50, 1)
     assert (run.start, run.end, run.key) == (NOON, NOON + 49 * SECOND, own("door", NOON + 49 * SECOND))
+
+
+@pytest.mark.parametrize("at_most", [3, 10_000])
+@pytest.mark.parametrize("limit", [1, 2, 7])
+def test_pages_leave_out_nothing_and_the_last_one_says_so(
+    store: Store, index: Index, monkeypatch: pytest.MonkeyPatch, at_most: int, limit: int
+) -> None:
+    """Of frames of one instant, and of one hit that has more matches than are looked at."""
+    monkeypatch.setattr("framecap.timeline.search.hits._MATCHES_AT_MOST", at_most)
+    for number in range(4):
+        commit(store, f"photos/{number}.jpg", NOON, f"Dog {number}.")
+    for second in range(100, 107):
+        caption(store, second, "A dog.")
+    index.update()
+    page = index.search("dog", limit=limit, newest=True)
+    frames = sum(hit.frames for hit in page.hits)
+    while page.before is not None:
+        assert page.more
+        page = index.search("dog", limit=limit, newest=True, before=page.before)
+        frames += sum(hit.frames for hit in page.hits)
+    assert frames == 11
+    assert not page.more
+
+
+def test_whether_there_is_more_than_the_best(filled: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [filled.search("dog", limit=limit).more for limit in (2, 3)] == [True, False]
+    monkeypatch.setattr("framecap.timeline.search.hits._MATCHES_AT_MOST", 2)
+    assert filled.search("dog", limit=3).more
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(asked=st.text() | st.text(alphabet="ab -*\"'():^{}+.\0\ud800NEAROT", max_size=30))
 def test_nothing_that_is_typed_is_an_error(filled: Index, asked: str) -> None:
     for camera in (None, "door"):
-        assert isinstance(filled.search(asked, camera=camera), list)
+        assert isinstance(filled.search(asked, camera=camera).hits, list)
 
 
 def test_an_update_reads_what_is_new_and_nothing_else(store: Store, filled: Index, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,10 +315,10 @@ def test_killed_in_the_middle_it_goes_on(store: Store, index: Index, after: int)
     killed.kill()
     killed.wait()
     killed.stdout.close()
-    there = len(index.search("dog", limit=5000))
+    there = len(index.search("dog", limit=5000).hits)
     assert there in (0, 500, 1000)
     assert index.update() == Updated(read=1200 - there, full=True)
-    assert len(index.search("dog", limit=5000)) == 1200
+    assert len(index.search("dog", limit=5000).hits) == 1200
     with closing(sqlite3.connect(index.path)) as connection:
         connection.execute("INSERT INTO captions (captions, rank) VALUES ('integrity-check', 1)")
 
@@ -344,7 +373,7 @@ def test_a_folder_that_cannot_be_written(store: Store, tmp_path: Path) -> None:
 
 
 def test_nothing_is_searched_before_the_first_update(index: Index) -> None:
-    assert index.search("dog") == []
+    assert index.search("dog") == HitPage([])
     assert not index.path.exists()
 
 

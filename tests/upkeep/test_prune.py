@@ -221,6 +221,31 @@ def test_a_bucket_is_pruned_in_few_requests(bucket: Bucket, monkeypatch: pytest.
     assert bucket.paths() == ["captions.vtt"]
 
 
+def test_in_a_bucket_a_foreign_frame_that_was_replaced_since_it_was_listed_stays(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("framecap.upkeep.prune._FOREIGN", 2)
+    names = [f"yard/{number}.jpg" for number in range(5)]
+    for name, data in done([*OLD[:2], *names]).items():
+        bucket.put(name, data)
+    store = bucket.store()
+    monkeypatch.setattr(store, "stat", None)  # who prunes may list and delete, and read nothing
+    soon = Old(datetime.now(UTC) + timedelta(seconds=5))
+
+    def seen() -> None:
+        nonlocal listed
+        listed += 1
+        if listed == 2 + len(names):  # the first batches are deleted by then
+            for name in names[:1] + names[-1:]:
+                bucket.put(name, b"another picture")
+
+    listed = 0
+    pruned = prune(store, soon, False, seen)
+    assert (pruned.everything.frames, pruned.kept_changed) == (6, 1)
+    assert set(bucket.paths()) == {names[0], *done(names[-1:])}
+    assert bucket.get(names[-1]) == b"another picture"
+
+
 def test_who_may_not_delete_in_a_bucket_is_told_which_right_is_missing(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,6 +275,14 @@ def test_an_age(text: str, age: float) -> None:
 def test_what_is_no_age(text: str) -> None:
     with pytest.raises(ConfigError, match="45m, 12h, 30d or 8w"):
         parse_age(text)
+
+
+def test_an_age_before_all_years(tmp_path: Path) -> None:
+    fill(tmp_path / "frames", done(OLD))
+    wrong = command.run("prune", "--older-than", "999999999d", "--yes", cwd=tmp_path)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "--older-than: '999999999d': that is before the year 1" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
 
 
 def test_without_a_terminal_it_wants_to_be_told(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from framecap.errors import ConfigError
-from framecap.viewer import protocol
+from framecap.viewer import access, protocol
 from framecap.viewer.access import is_loopback_host
 from tests.viewer.served import Page, captioned_frame, page_over
 
@@ -127,6 +127,16 @@ def test_a_connection_without_whole_headers_ends(page: Page, monkeypatch: pytest
     with page.news() as news:  # an answer that goes on is no connection without headers
         monkeypatch.undo()
         next(news)
+
+
+def test_a_form_that_never_comes_ends_its_connection(guarded: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access, "_BODY_SECONDS", 0.3)
+    host, port = urlsplit(guarded.address).netloc.split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as silent:
+        silent.sendall(b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 40\r\n\r\ntoken=")
+        answer = b"".join(iter(lambda: silent.recv(4096), b""))
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"connection: close" in answer.lower()
 
 
 def test_a_form_of_many_fields_is_no_token(guarded: Page) -> None:

@@ -44,6 +44,16 @@ def test_whatever_the_order_the_newest_of_each_camera_is_shown(came: list[tuple[
     assert len({one.key for one in there.last()}) == len(there.last())
 
 
+def test_a_frame_of_the_future_stays_the_newest_until_the_next_one_comes() -> None:
+    there = Board()
+    there.add(replace(shown("door", 2), captured_at=4e9))
+    assert there.cameras("", 9, "")[0][0].captured_at == 4e9
+    there.add(shown("door", 1))
+    assert there.cameras("", 9, "")[0][0].captured_at == 4e9
+    there.add(shown("door", 3))
+    assert there.cameras("", 9, "")[0][0].captured_at == 3
+
+
 def test_a_frame_that_is_done_again_is_shown_anew() -> None:
     there = Board()
     there.add(shown("door", 1, "A dog."))

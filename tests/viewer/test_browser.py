@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,18 @@ from selenium.webdriver.common.keys import Keys
 from framecap.sidecar import Model
 from tests import command
 from tests.viewer.browser import Browser, browsing
-from tests.viewer.served import Page, captioned_frame, commit, failed_frame, jpeg, key_of, page_over, put_frame, until
+from tests.viewer.served import (
+    START,
+    Page,
+    captioned_frame,
+    commit,
+    failed_frame,
+    jpeg,
+    key_of,
+    page_over,
+    put_frame,
+    until,
+)
 
 CAMERAS = "return [...document.querySelectorAll('.card')].map((card) => card.dataset.camera)"
 
@@ -103,6 +115,82 @@ def test_a_new_frame_takes_the_place_of_its_camera_s_last_one(browser: Browser, 
     assert browser.run(CAMERAS) == ["attic", "door", "yard"]
     browser.see("#announcer", "")
     until(lambda: "A bat." in browser.run("return document.getElementById('announcer').textContent"))
+
+
+def test_a_frame_of_the_future_gives_its_place_to_the_next_one(browser: Browser, page: Page, busy: Path) -> None:
+    browser.open(page.address)
+    browser.see("[data-camera=yard] .caption", "Something.")
+    captioned_frame(busy, "yard", 86_400 * 10_000, "A wrong clock.")
+    browser.see("[data-camera=yard] .caption", "A wrong clock.")
+    captioned_frame(busy, "yard", (datetime.now(UTC) - START).total_seconds(), "A cat comes.")
+    browser.see("[data-camera=yard] .caption", "A cat comes.")
+
+
+def test_new_captions_are_announced_now_and_then(browser: Browser, page: Page, busy: Path) -> None:
+    browser.open(page.address)
+    browser.see("#line-text", "live")
+    browser.run(PAUSES)
+    for second, caption in ((60, "A cat comes."), (70, "A bat.")):
+        captioned_frame(busy, "yard", second, caption)
+        browser.see("[data-camera=yard] .caption", caption)
+        until(lambda: "A cat comes." in browser.run("return document.getElementById('announcer').textContent"))
+    until(lambda: browser.run("return window.pauses.some((pause) => pause > 9000 && pause <= 12000)"))
+
+
+PAUSES = """
+const real = setTimeout;
+window.pauses = [];
+window.setTimeout = (call, pause) => { window.pauses.push(pause); return real(call, pause); };
+"""
+
+
+def test_a_picture_that_does_not_come_is_still_said(browser: Browser, page: Page, busy: Path) -> None:
+    browser.open(page.address)
+    browser.see(".strip .caption", "A white dog.")
+    browser.see("[data-camera=yard]")
+    browser.command("Accessibility.enable")
+    before = pictures_told(browser)
+    assert "A white dog." in before
+    browser.run("document.querySelector('[data-camera=door] .photo').src = '/nothing'")
+    browser.see("[data-camera=door] .unshown")
+    assert pictures_told(browser) == before
+    assert all("404" in line for line in browser.complaints())
+
+
+def pictures_told(browser: Browser) -> list[str]:
+    """What a screen reader can say of the pictures."""
+    nodes = browser.command("Accessibility.getFullAXTree")["nodes"]
+    return sorted(node["name"]["value"] for node in nodes if not node["ignored"] and node["role"]["value"] == "image")
+
+
+@pytest.mark.parametrize("address", ["/timeline?day=2026-11-22", "/search?q=dog"])
+def test_a_late_answer_does_not_take_a_newer_one_s_place(browser: Browser, page: Page, busy: Path, address: str) -> None:
+    captioned_frame(busy, "yard", 20, "A dog in the yard.")
+    wait_for_the_index(page, 7)
+    browser.open(page.address + address)
+    browser.see(".hit .caption", "A dog in the yard.")
+    browser.run(LATE)
+    camera = browser.see("input[aria-label=Camera]")
+    camera.send_keys("yard", Keys.ENTER)
+    until(lambda: browser.run("return window.held"))
+    camera.clear()
+    camera.send_keys("door", Keys.ENTER)
+    until(lambda: "A dog in the yard." not in browser.text(".hits"))
+    browser.driver.execute_async_script("window.release(); setTimeout(arguments[0], 300)")
+    assert "A black dog." in browser.text(".hits")
+    assert browser.all(".problem") == []
+
+
+LATE = """
+const real = fetch;
+window.fetch = async (address, ...options) => {
+  const answer = await real(address, ...options);
+  if (String(address).includes('camera=yard')) {
+    await new Promise((release) => Object.assign(window, { held: true, release }));
+  }
+  return answer;
+};
+"""
 
 
 def test_a_paused_page_stays_as_it_is_and_catches_up(browser: Browser, page: Page, busy: Path) -> None:

@@ -77,6 +77,43 @@ def test_a_frame_s_own_page(page: Page, frames: Path) -> None:
     assert page.ask("/sidecar", key=key).json == json.loads((frames / f"{key}.json").read_text())
 
 
+def test_a_renamed_folder_s_frames_are_shown_where_they_are(page: Page, frames: Path) -> None:
+    until(lambda: page.ask("/api/health").json["done"] == 0)
+    key = captioned_frame(frames, "door", 5, "A dog comes.")
+    until(lambda: [shown["key"] for shown in page.ask("/api/last").json["frames"]] == [key])
+    (frames / "door").rename(frames / "gate")
+    renamed = f"gate{key.removeprefix('door')}"
+    until(lambda: page.ask("/api/cameras").json["cameras"][0]["key"] == renamed)
+    answer = page.ask("/api/frame", key=renamed).json
+    assert answer["shown"]["key"] == answer["sidecar"]["frame"]["key"] == renamed
+    assert page.ask("/api/attention", key=renamed).json["none"] == "the runtime null tells nothing of its attention"
+
+
+def test_a_day_s_pages_leave_nothing_out_and_end(page: Page, frames: Path) -> None:
+    """Frames of one instant are not passed over between two pages."""
+    for number in range(5):
+        put_frame(frames, f"photos/{number}.jpg")
+        commit(frames, f"photos/{number}.jpg", f"Photo {number}.")
+    until(lambda: len(page.ask("/api/timeline").json["hits"]) == 5)
+    first = page.ask("/api/timeline", limit="2").json
+    second = page.ask("/api/timeline", limit="2", before=first["before"]).json
+    last = page.ask("/api/timeline", limit="2", before=second["before"]).json
+    assert [hit["key"] for one in (first, second, last) for hit in one["hits"]] == [
+        hit["key"] for hit in page.ask("/api/timeline").json["hits"]
+    ]
+    assert (first["more"], last["more"], last["before"]) == (True, False, None)
+    assert [page.ask("/api/search", q="photo", limit=limit).json["more"] for limit in ("4", "5")] == [True, False]
+
+
+def test_failed_frames_come_in_pages(page: Page, frames: Path) -> None:
+    for second in range(51):
+        failed_frame(frames, "door", second)
+    first = until(lambda: (found := page.ask("/api/failed").json)["failed"] == 51 and found)
+    rest = page.ask("/api/failed", before=first["before"]).json
+    assert [frame["key"] for frame in rest["frames"]] == [key_of("door", 0)]
+    assert rest["before"] is None
+
+
 def test_lists_show_the_scene_s_steady_caption_and_a_frame_s_page_its_own(page: Page, frames: Path) -> None:
     key = captioned_frame(frames, "door", 5, "A dog comes.", steady_caption="A dog.")
     answer = page.ask("/api/frame", key=key).json

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -75,3 +76,19 @@ def test_a_second_time_only_what_is_new_comes(store: Store, frames: Path) -> Non
     assert [one.caption for one in opening_sidecars(store, 10, 5, known, START)] == ["Door 1.", "Yard 0."]
     commit(frames, key_of("door", 1), "Door 1, done again.")
     assert [one.caption for one in opening_sidecars(store, 10, 5, known, START)] == ["Door 1, done again."]
+
+
+def test_a_frame_of_the_future_hides_nothing(store: Store, frames: Path) -> None:
+    future = key_of("door", 86_400 * 10_000)
+    commit(frames, future, "Of a wrong clock.")
+    os.utime(frames / f"{future}.json", (START.timestamp() - 86_400,) * 2)  # committed yesterday
+    assert captions(store, 1) == ["Of a wrong clock."]
+    commit(frames, key_of("door", -3600 * 3), "Three hours ago.")
+    assert captions(store, 1) == ["Three hours ago."]
+
+
+def test_a_renamed_folder_s_frames_are_where_they_were_found(store: Store, frames: Path) -> None:
+    commit(frames, key_of("door", 0), "Door 0.")
+    (frames / "door").rename(frames / "gate")
+    (found,) = opening_sidecars(store, 10, 1, {}, START)
+    assert found.frame.key == f"gate{key_of('door', 0).removeprefix('door')}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from datetime import UTC, datetime
 from pathlib import Path
 
 from framecap.cli.parsers.shared import (
@@ -168,13 +167,13 @@ def _add_prune(commands: Commands) -> None:
 
 def _prune(options: argparse.Namespace) -> int:
     from framecap.cli.prune import prune
-    from framecap.upkeep.prune import Old, parse_age
+    from framecap.upkeep.prune import Old, time_before
 
     config = configuration(options)
     return prune(
         config,
         Old(
-            before=datetime.now(UTC) - parse_age(options.older_than),
+            before=time_before(options.older_than),
             camera=options.camera,
             failed=not options.keep_failed,
             pending=options.pending,

@@ -59,6 +59,8 @@ def finished_folder(path: Path) -> Iterator[Path]:
 
 
 def _beside(path: Path) -> Path:
+    if not path.name:  # `.` or `/`
+        raise ConfigError(f"{path}: this is a folder that is there: name a file, or a new folder, in it")
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 

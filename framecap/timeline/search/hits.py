@@ -54,6 +54,16 @@ class Hit:
     score: float
 
 
+@dataclass(frozen=True, slots=True)
+class HitPage:
+    """Some of what was found; whether there is more; and, of the newest first, the place from which on the next page goes
+    (None: there is none)."""
+
+    hits: list[Hit]
+    more: bool = False
+    before: int | None = None
+
+
 @dataclass(slots=True)
 class _Group:
     surest: Match
@@ -92,29 +102,33 @@ class _Group:
         )
 
 
-def gather(matches: Iterator[Match], mark: Marker, gap: float, limit: int) -> list[Hit]:
-    """The newest `limit` hits, the newest first; `gap` in seconds."""
+def gather(matches: Iterator[Match], mark: Marker, gap: float, limit: int) -> HitPage:
+    """The newest `limit` hits, the newest first; `gap` in seconds. The next page begins with the first match that is in none
+    of them."""
     groups: list[_Group] = []
     open_groups: dict[str, _Group] = {}
+    unused: Match | None = None
     for number, match in enumerate(matches):
         there = open_groups.get(match.camera)
-        if there is not None and there.takes(match, gap):
-            there.add(match)
-        elif len(groups) == limit:
+        goes_on = there is not None and there.takes(match, gap)
+        if number == _MATCHES_AT_MOST or (len(groups) == limit and not goes_on):
+            unused = match
             break
+        if there is not None and goes_on:
+            there.add(match)
         else:
             there = _Group(match, match.at, match.at, words=same_words(match.caption))
             open_groups[match.camera] = there
             groups.append(there)
-        if number + 1 == _MATCHES_AT_MOST:
-            break
     marked = mark([group.surest for group in groups])
-    return [group.hit(marked) for group in groups]
+    return HitPage([group.hit(marked) for group in groups], unused is not None, None if unused is None else unused.id)
 
 
-def ranked(matches: Iterator[Match], mark: Marker, gap: float, limit: int) -> list[Hit]:
+def ranked(matches: Iterator[Match], mark: Marker, gap: float, limit: int) -> HitPage:
     """The best `limit` of the newest hits, the best first; of equals the newest."""
-    return sorted(gather(matches, mark, gap, max(limit, RANKED_AMONG)), key=lambda hit: -hit.score)[:limit]
+    newest = gather(matches, mark, gap, max(limit, RANKED_AMONG))
+    best = sorted(newest.hits, key=lambda hit: -hit.score)
+    return HitPage(best[:limit], newest.more or len(best) > limit)
 
 
 def _parts(marked: str) -> tuple[tuple[str, bool], ...]:

@@ -20,7 +20,7 @@ from framecap.stores.base import Store
 from framecap.stores.s3_client import is_s3
 from framecap.timeline.search.database import Damaged, Database
 from framecap.timeline.search.failures import FailedPage, failed_page
-from framecap.timeline.search.hits import MARK, UNMARK, Hit, Marker, Match, gather, ranked
+from framecap.timeline.search.hits import MARK, UNMARK, HitPage, Marker, Match, gather, ranked
 from framecap.timeline.search.query import Query
 from framecap.timeline.search.rows import Rows, camera_number, first_id, last_id, microseconds, moment
 from framecap.timeline.search.update import Updated, Updater
@@ -80,9 +80,10 @@ class Index:
         until: datetime | None = None,
         limit: int = 20,
         newest: bool = False,
-    ) -> list[Hit]:
+        before: int | None = None,
+    ) -> HitPage:
         """The captions in which the words of `text` are (see the module `query`), `limit` at most: the best of the newest
-        matches first, or with `newest` (and where `text` has no words) simply the newest.
+        matches first, or with `newest` (and where `text` has no words) simply the newest, from the place `before` on.
 
         `since` is included, `until` is not; both with a time zone. Successive matches of one camera that say the same,
         with no pause longer than the timeline's gap, are one hit. An index that was never updated gives nothing.
@@ -92,15 +93,15 @@ class Index:
         begin = _ALL_TIME[0] if since is None else microseconds(since)
         end = _ALL_TIME[1] if until is None else microseconds(until)
 
-        def work() -> list[Hit]:
+        def work() -> HitPage:
             with self._database.reading() as connection:
                 if connection is None:
-                    return []
+                    return HitPage([])
                 number = None if camera is None else camera_number(connection, camera)
                 if camera is not None and number is None:
-                    return []
+                    return HitPage([])
                 expression = query.expression(number)
-                matches = _matches(connection, expression, begin, end)
+                matches = _matches(connection, expression, begin, end, before)
                 put_together = gather if newest or not query.wanted else ranked
                 return put_together(matches, _marker(connection, expression), self._gap, limit)
 
@@ -156,9 +157,10 @@ def _name(where: StoreConfig) -> str:
     return f"{words or 'frames'}-{digest}"
 
 
-def _matches(connection: sqlite3.Connection, expression: str, begin: int, end: int) -> Iterator[Match]:
-    """The newest first."""
-    wanted = (expression, first_id(begin), last_id(end), begin, end)
+def _matches(connection: sqlite3.Connection, expression: str, begin: int, end: int, before: int | None) -> Iterator[Match]:
+    """The newest first, from the id `before` on."""
+    last = last_id(end) if before is None else min(last_id(end), before)
+    wanted = (expression, first_id(begin), last, begin, end)
     for row_id, key, camera, at, caption, confidence, uncertain, position in connection.execute(_MATCHES, wanted):
         yield Match(
             id=row_id,

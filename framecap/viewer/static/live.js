@@ -171,6 +171,9 @@ export function open(main, parameters, page) {
   };
 }
 
+/** A frame of the future (a clock was wrong) is as old as its commit. */
+const time = (shown) => Math.min(shown.captured_at, shown.committed_at);
+
 function makeCard(shown) {
   const box = parts.thumbnail(shown);
   const image = box.querySelector('img');
@@ -187,7 +190,7 @@ function makeCard(shown) {
   let newest = shown;
 
   function show(next) {
-    if (next.captured_at < newest.captured_at || (next.key === newest.key && next.committed_at === newest.committed_at)) return;
+    if (time(next) < time(newest) || (next.key === newest.key && next.committed_at === newest.committed_at)) return;
     newest = next;
     link.href = framePage(next.key);
     parts.showIn(image, next);

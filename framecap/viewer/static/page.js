@@ -141,6 +141,7 @@ function showCount({ pending, failed }) {
 
 let untold = [];
 let telling;
+let lastTold = -TELL_EVERY; // milliseconds since the page was opened
 function tell(frames) {
   if (path !== '/') return;
   untold.push(...frames.slice(-1));
@@ -150,7 +151,8 @@ function tell(frames) {
     if (newest && path === '/') page.announce(`${howMany(untold.total)} captioned. ${newest.camera}: ${newest.caption ?? newest.status}`);
     untold = [];
     telling = undefined;
-  }, untold.told ? TELL_EVERY : 1000);
+    lastTold = performance.now();
+  }, Math.max(1000, lastTold + TELL_EVERY - performance.now()));
 }
 
 document.addEventListener('visibilitychange', () => (document.hidden ? rest() : listen()));

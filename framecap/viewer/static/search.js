@@ -15,6 +15,7 @@ export function open(main, parameters, page) {
   const words = parameters.get('q') ?? '';
   let [camera, from, to] = ['camera', 'from', 'to'].map((name) => parameters.get(name) ?? '');
   let limit = FIRST;
+  let asking = new AbortController();
   let timer;
   const cameras = cameraChoice(camera, (value) => narrow({ camera: value }));
   const count = h('p', { class: 'found', role: 'status' });
@@ -36,16 +37,20 @@ export function open(main, parameters, page) {
     load();
   }
 
+  /** Search; whatever was asked for until now is of no use then. */
   async function load() {
     clearTimeout(timer);
+    asking.abort();
+    asking = new AbortController();
+    const signal = AbortSignal.any([leaving.signal, asking.signal]);
     if (!list.childElementCount) note.replaceChildren(parts.waiting('Searching'));
     try {
       const until = to && dayStart(to) !== null ? dayStart(dayAfter(to)) : null;
-      const answer = await ask('/api/search', { q: words, camera, since: dayStart(from), until, limit }, leaving.signal);
+      const answer = await ask('/api/search', { q: words, camera, since: dayStart(from), until, limit }, signal);
       cameras.offer(answer.cameras);
       list.replaceChildren(...answer.hits.map((hit) => row(hit, { withDay: true, withCamera: true })));
-      more.hidden = answer.hits.length < limit || limit === MOST;
-      say(count, answer.hits.length ? `${answer.hits.length}${answer.hits.length === limit ? ' or more' : ''} found${words ? ', the best of the newest first' : ', the newest first'}` : '');
+      more.hidden = answer.hits.length < limit || !answer.more || limit === MOST;
+      say(count, answer.hits.length ? `${answer.hits.length}${answer.more ? ' or more' : ''} found${words ? ', the best of the newest first' : ', the newest first'}` : '');
       note.replaceChildren(indexNote(answer.index));
       if (!answer.hits.length) note.append(nothing());
       if (!answer.index.whole) timer = setTimeout(load, AGAIN);

@@ -14,7 +14,8 @@ async function answer(response) {
   let body = {};
   try {
     body = await response.json();
-  } catch {
+  } catch (error) {
+    if (error.name === 'AbortError') throw error;
     throw new Refused('The answer was not understood. Is this page served by framecap view?', response.status);
   }
   if (!response.ok) throw new Refused(body.error ?? `It was refused (${response.status}).`, response.status);

@@ -18,7 +18,10 @@ export function open(main, parameters, page) {
   let day = dayStart(parameters.get('day')) === null ? null : parameters.get('day');
   if (!day && parameters.get('at')) day = dayOf(Number(parameters.get('at')));
   let hits = [];
+  let before = null; // the place from which on earlier ones follow
+  let asking = new AbortController();
   let loading = false;
+  let paged = false; // whether earlier ones were asked for
   let timer;
   const cameras = cameraChoice(camera, (value) => choose({ camera: value }));
   const date = dayChoice('Day', day, (value) => value && choose({ day: value }));
@@ -27,7 +30,7 @@ export function open(main, parameters, page) {
   const band = h('div', { class: 'band', hidden: true });
   const note = h('div', {});
   const list = h('ol', { class: 'hits' });
-  const more = h('button', { type: 'button', class: 'quiet', hidden: true, onclick: () => load(hits[hits.length - 1].start) }, 'Earlier');
+  const more = h('button', { type: 'button', class: 'quiet', hidden: true, onclick: () => load(before) }, 'Earlier');
   main.append(h('div', { class: 'bar-line' }, title, h('div', { class: 'narrow' }, cameras.element, h('span', { class: 'days' }, step(-1, 'The day before', '‹'), date, step(1, 'The day after', '›')))), band, h('div', { class: 'results' }, note, list, more));
 
   function choose(change) {
@@ -36,41 +39,47 @@ export function open(main, parameters, page) {
     load();
   }
 
-  async function load(before = null) {
+  /** The day, or with `from` the next part of it; whatever was asked for until now is of no use then. */
+  async function load(from = null) {
     clearTimeout(timer);
+    asking.abort();
+    const ours = (asking = new AbortController());
+    const signal = AbortSignal.any([leaving.signal, ours.signal]);
     loading = true;
     if (!list.childElementCount) note.replaceChildren(parts.waiting('Loading the day'));
     try {
-      if (!day) day = await newestDay();
+      if (!day) day = await newestDay(signal);
       const [since, end] = [dayStart(day), dayStart(dayAfter(day))];
-      const answer = await ask('/api/timeline', { camera, since, until: before ?? end, limit: LIMIT }, leaving.signal);
+      const answer = await ask('/api/timeline', { camera, since, until: end, before: from, limit: LIMIT }, signal);
       cameras.offer(answer.cameras);
-      hits = before === null ? answer.hits : [...hits, ...answer.hits];
+      paged = from !== null;
+      hits = paged ? [...hits, ...answer.hits] : answer.hits;
+      before = answer.before;
       date.value = day;
       title.textContent = dayName(since + 43200);
       const rows = answer.hits.map((hit) => row(hit, { withCamera: !camera }));
-      if (before === null) list.replaceChildren(...rows);
-      else list.append(...rows);
-      more.hidden = answer.hits.length < LIMIT;
+      if (paged) list.append(...rows);
+      else list.replaceChildren(...rows);
+      more.hidden = before === null;
       note.replaceChildren(indexNote(answer.index));
-      if (!hits.length) note.append(await nothing(since));
+      if (!hits.length) note.append(await nothing(since, signal));
       drawBand();
       if (!answer.index.whole) timer = setTimeout(() => load(), AGAIN);
     } catch (error) {
       if (error.name !== 'AbortError') note.replaceChildren(parts.problem(error, () => load()));
     } finally {
-      loading = false;
+      if (asking === ours) loading = false;
     }
   }
 
   /** The day of the newest caption, or today where there is none. */
-  async function newestDay() {
-    const answer = await ask('/api/timeline', { camera, limit: 1 }, leaving.signal);
+  async function newestDay(signal) {
+    const answer = await ask('/api/timeline', { camera, limit: 1 }, signal);
     return dayOf(answer.hits[0]?.end ?? now());
   }
 
-  async function nothing(since) {
-    const answer = await ask('/api/timeline', { camera, until: since, limit: 1 }, leaving.signal);
+  async function nothing(since, signal) {
+    const answer = await ask('/api/timeline', { camera, until: since, limit: 1 }, signal);
     const last = answer.hits[0];
     const text = parts.empty('No captions on this day', camera ? `Of the camera ${camera}.` : 'Of no camera.');
     if (last) text.append(h('p', {}, h('button', { type: 'button', class: 'quiet', onclick: () => choose({ day: dayOf(last.end) }) }, `The last ones before: ${dayName(last.end)}`)));
@@ -111,7 +120,7 @@ export function open(main, parameters, page) {
     title: 'Timeline',
     frames(frames) {
       const concerns = frames.some((shown) => (!camera || shown.camera === camera) && dayOf(shown.captured_at) === day);
-      if (!concerns || loading || hits.length > LIMIT) return;
+      if (!concerns || loading || paged) return;
       clearTimeout(timer);
       timer = setTimeout(() => load(), AGAIN);
     },
