@@ -1,11 +1,11 @@
-"""A bundle and photos in, the same bundle with its encoder in int8 for ONNX Runtime out.
+"""A bundle and photos in, the same bundle in int8 for ONNX Runtime out: encoder here, decoder in quantize_decoder.py.
 
 Static quantisation: weights per output channel, activations per tensor, with the ranges that they have on photos. Ranges
 that are measured beforehand keep a frame's caption independent of its batch, as ranges of each batch would not.
 Weights have 7 bits (`reduce_range`): CPUs with AVX2 and without VNNI add two products of 8 bits in 16, which overflows.
 
-The int8 numbers stand in `encoder.onnx` itself. `model.safetensors` and the decoder stay as they are: on a GPU, PyTorch
-goes on with the weights that were trained.
+The int8 numbers stand in the graphs themselves. `model.safetensors` stays as it is: on a GPU, PyTorch goes on with the
+weights that were trained.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ from framecap.errors import ConfigError
 from train.dataset import Split
 from train.export import need_name, placed, write_card
 from train.graphs import forget_the_machine
+from train.quantize_decoder import WEIGHT_BITS, quantize_decoder
 
 BATCH = 16  # photos
+LOOKED_AT = 4  # one photo of so many shows what the decoder takes, at each of its steps
 
 
 class Photos(CalibrationDataReader):  # type: ignore[misc]
@@ -53,7 +55,7 @@ def quantize(bundle: Bundle, split: Split, photos: int, out: Path, name: str) ->
     """
     need_name(name)
     if "quantised" in bundle.card.training:
-        raise ConfigError(f"{bundle.path}: its encoder is in int8 already: name the bundle that it was made from")
+        raise ConfigError(f"{bundle.path}: it is in int8 already: name the bundle that it was made from")
     side, wanted = split.file.shape.size, bundle.card.preprocessing.size
     if side != wanted:
         raise ConfigError(
@@ -66,7 +68,9 @@ def quantize(bundle: Bundle, split: Split, photos: int, out: Path, name: str) ->
         for part in PARTS:
             shutil.copyfile(bundle.path / part, unfinished / part)
         _quantize_encoder(unfinished / ENCODER, Photos(split, photos), bundle.card.preprocessing)
-        about = {"encoder": "int8, 7 bits per channel", "photos": photos, "from": bundle.hash}
+        quantize_decoder(unfinished, bundle, (batch["images"] for batch in Photos(split, photos // LOOKED_AT)))
+        kind = f"int8, {WEIGHT_BITS} bits per channel"
+        about = {"encoder": kind, "decoder": f"{kind}, but for its first step", "photos": photos, "from": bundle.hash}
         card = bundle.card.model_copy(
             update={
                 "name": name,

@@ -65,8 +65,9 @@ class Model:
         return encoder_operations(self.bundle, self.runtime.name)
 
     def encoder(self) -> Speed:
-        """All that is done once a frame: encoder, the features' projection, the first state."""
-        return self._timed(self.runtime.look, 1.0)
+        """All that is done once a frame: encoder, the features' projection, the first state. A GPU is full with one lane."""
+        work = self.runtime.look
+        return self._timed(work, 1.0) if self.on_gpu or self.runtime.lanes == 1 else self._timed_in_lanes(work)
 
     def captioner(self, beam: int | None = None, part: float = 1.0) -> Speed:
         """Encoder and search in the worker's batches: with one lane this part of the pictures, with more see below."""
@@ -103,7 +104,7 @@ class Model:
         return Speed(len(pictures) / seconds, 1000 * cpu_seconds / len(pictures))
 
     def _timed_in_lanes(self, work: Callable[[Images], object]) -> Speed:
-        """As the worker works on a GPU: in as many threads as there are lanes, full batches of all pictures in turn."""
+        """As the worker works: in as many threads as there are lanes, full batches of all pictures in turn."""
         lanes, size = self.runtime.lanes, self.batch_size
         images = np.resize(self.images, (max(size, len(self.images)), *self.images.shape[1:]))
         different = [images[start : start + size] for start in range(0, len(images) - size + 1, size)]

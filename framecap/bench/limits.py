@@ -23,7 +23,10 @@ class Limits(Part):
 
     def sections(self) -> list[Section]:
         bf16 = rate("machine.bf16", "matrix product, bf16", self.peak.bf16, self.peak.missing)
-        rows = [rate("machine.fp32", "matrix product, fp32", self.peak.fp32), beside(bf16, self.peak.fp32, "of fp32")]
+        rows = [
+            rate("machine.fp32", "matrix product, fp32", self.peak.fp32),
+            beside(bf16, scaled(self.peak.fp32, 1e-9), "of fp32"),
+        ]
         if self.peak.copy:
             rows.append(Figure("machine.copy", "copy in the GPU's memory", "GB/s", scaled(self.peak.copy, 1e-9)))
         return [Section("this machine", tuple(rows))]

@@ -198,7 +198,7 @@ def _fit_for_a_queue(config: Config) -> Config:
 
 
 def _warm(captioner: Captioner, batch_size: int) -> None:
-    """A first picture, and on a GPU a lane's first batch of each size, take longest: no frame should wait for that.
+    """A first picture, and a lane's first batch of each size, take longest: no frame should wait for that.
 
     Raises the error of who would caption none. A model that refuses a grey picture may like the frames.
     """

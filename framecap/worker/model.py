@@ -17,7 +17,7 @@ from framecap.config import WorkerConfig
 from framecap.worker.captions import SteadyCaptioner
 from framecap.worker.decoders import Decoded, DecoderPool, DecoderSettings
 from framecap.worker.jobs import Job
-from framecap.worker.steady import Scorer, SteadyCaptions
+from framecap.worker.steady import Scorer, SteadyCaptions, Turns
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ class WorkingModel:
         self._pool = DecoderPool(self._settings(captioner), self.decoders)
         self._captioner = SteadyCaptioner(captioner, config.batch_size)
         self._steady = SteadyCaptions(config.steady_captions.margin) if config.steady_captions.enabled else None
+        self._turns = Turns()
         self._show(captioner)
 
     def decode(self, data: bytes) -> Decoded:
@@ -44,17 +45,25 @@ class WorkingModel:
 
     def caption(self, batch: Sequence[Job]) -> list[Caption | Exception | None]:
         """An answer for each job, and on it the model that gave it; None where the picture was decoded for another one."""
-        captioner = self._captioner  # the next batch may have another one
+        if self._steady is None:
+            return self._answers(batch, self._captioner)
+        with self._turns.turn() as wait:
+            captioner = self._captioner  # the next batch may have another one
+            answers = self._answers(batch, captioner)
+            wait()
+            pairs = zip(batch, answers, strict=True)
+            captioner.settle([(job, caption) for job, caption in pairs if isinstance(caption, Caption)], self._steady)
+        return [replace(answer, seen=None) if isinstance(answer, Caption) else answer for answer in answers]
+
+    @staticmethod
+    def _answers(batch: Sequence[Job], captioner: SteadyCaptioner) -> list[Caption | Exception | None]:
         answers: list[Caption | Exception | None] = [None] * len(batch)
         places = [n for n, job in enumerate(batch) if job.picture and captioner.takes(job.picture)]
         found = captioner.caption([job.picture.pixels for n in places if (job := batch[n]).picture])
         for place, answer in zip(places, found, strict=True):
             answers[place] = answer
             batch[place].model = captioner.model
-        if self._steady:
-            captioned = [(batch[n], caption) for n in places if isinstance(caption := answers[n], Caption)]
-            captioner.settle(captioned, self._steady)
-        return [replace(answer, seen=None) if isinstance(answer, Caption) else answer for answer in answers]
+        return answers
 
     def change(self, captioner: Captioner) -> None:
         """From the next batch on, this one captions."""

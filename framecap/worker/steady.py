@@ -13,7 +13,8 @@ from __future__ import annotations
 import math
 import threading
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol, runtime_checkable
@@ -127,6 +128,34 @@ class SteadyCaptions:
         self._scenes[camera] = _Scene(words, text, frame.captured_at)
         frame.job.steady = text
         return True
+
+
+class Turns:
+    """Batches that are captioned side by side are settled one after the other, in the order in which they began."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._begun = self._turn = 0
+        self._over: set[int] = set()
+
+    @contextmanager
+    def turn(self) -> Iterator[Callable[[], None]]:
+        """A batch begins; what is given waits until those before it are over."""
+        with self._changed:
+            number, self._begun = self._begun, self._begun + 1
+        try:
+            yield lambda: self._wait_for(number)
+        finally:
+            with self._changed:
+                self._over.add(number)
+                while self._turn in self._over:
+                    self._over.remove(self._turn)
+                    self._turn += 1
+                self._changed.notify_all()
+
+    def _wait_for(self, number: int) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._turn == number)
 
 
 def _pixels(frame: _Frame) -> Images:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from framecap.captioning.bundle import IN_THE_BOX
+from framecap.captioning.bundle import IN_THE_BOX, open_bundle
 from framecap.captioning.caption import Caption, Captioner, Images
 from framecap.captioning.load import load_captioner
 from framecap.captioning.runtimes.onnx import OnnxRuntime
@@ -111,3 +111,8 @@ def test_the_torch_runtime_says_what_it_needs(tiny_bundle: Path, monkeypatch: py
 def test_without_cuda_auto_is_onnx(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("framecap.captioning.load._CUDA_DEVICES", ())
     assert captioner(tiny_bundle, "auto").model.runtime == OnnxRuntime.name
+
+
+def test_two_batches_at_a_time_share_the_cores(tiny_bundle: Path) -> None:
+    bundle = open_bundle(str(tiny_bundle))
+    assert [OnnxRuntime(bundle, threads).lanes for threads in (1, 2, 5)] == [1, 2, 2]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +19,7 @@ from framecap.captioning.caption import Caption, Images
 from framecap.config import WorkerConfig
 from framecap.frames import FrameName, make_key
 from framecap.worker.jobs import Job
-from framecap.worker.steady import Scores, SteadyCaptions
+from framecap.worker.steady import Scores, SteadyCaptions, Turns
 from tests.worker.fakes import ScriptedCaptioner, check_oracle, fill, local_store, work
 from tests.worker.pictures import encoded, scene
 from tests.worker.test_near_duplicates import START, job
@@ -164,6 +167,31 @@ def test_how_frames_are_cut_into_batches_makes_no_difference(
             found += settle(steady, [(frame(n, camera), name) for n, (camera, name, _, _) in batch], scorer)
         outcomes.append(found)
     assert outcomes[0] == outcomes[1]
+
+
+def test_batches_side_by_side_are_settled_in_the_order_in_which_they_began() -> None:
+    turns, ended = Turns(), []
+    with ThreadPoolExecutor() as threads, ExitStack() as first:
+        wait = first.enter_context(turns.turn())
+        began = threading.Barrier(3)
+
+        def later(number: int) -> None:
+            with turns.turn() as wait_for_turn:
+                began.wait()
+                if number == 2:
+                    raise ZeroDivisionError
+                wait_for_turn()
+                ended.append(number)
+
+        others = [threads.submit(later, number) for number in (1, 2)]
+        began.wait()
+        assert isinstance(others[1].exception(), ZeroDivisionError)
+        wait()
+        assert ended == []
+        ended.append(0)
+        first.close()
+        others[0].result()
+    assert ended == [0, 1]
 
 
 def test_the_worker_writes_it_beside_the_frame_s_own(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from framecap.errors import BundleError, DeviceMemoryError
 
 Array = npt.NDArray[Any]
 
+_LANES = 2  # two batches at a time, each with half of the cores: neither waits for cores while the other counts beams
+
 
 class Seen(NamedTuple):
     """All that the encoder gives: of a batch's frames, with an axis of them in front, or of one frame, without it."""
@@ -32,11 +34,13 @@ class OnnxRuntime:
     """Both graphs of a bundle, loaded."""
 
     name = "onnxruntime"
-    lanes, batch_size = 1, 16
+    batch_size = 16
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+        threads = threads or len(os.sched_getaffinity(0))
+        self.lanes = min(_LANES, threads)
+        options.intra_op_num_threads = threads // self.lanes
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the decoders need the cores, too
         options.log_severity_level = 3
         try:
