@@ -52,9 +52,8 @@ def test_every_step_says_nearly_the_same(runtimes: tuple[OnnxRuntime, OnnxRuntim
             np.exp(np.take_along_axis(values, np.argsort(order), axis=2))
             for values, order in ((said, numbers), (other_said, other_numbers))
         ]
-        assert np.abs(by_word[1] - by_word[0]).mean() < 0.005  # of probabilities
-        assert np.abs(other_looked - looked).mean() < 0.01
-        assert np.abs(decoders[1].hidden - decoders[0].hidden).mean() < 0.02
+        both = (by_word, (looked, other_looked), [decoder.hidden for decoder in decoders])
+        assert min(np.corrcoef(one.ravel(), other.ravel())[0, 1] for one, other in both) > 0.95
         parents = np.zeros((len(PICTURES), 3), np.int64) if words is None else np.arange(3)[None, :].repeat(len(PICTURES), 0)
         words = numbers[:, 0, 1:4] if words is None else numbers[:, :, 0]
 
