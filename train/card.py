@@ -22,9 +22,7 @@ def model_card(card: BundleCard) -> str:
     rows, columns = card.places
     scores = [(name, Scores(**figures)) for name, figures in card.scores.items() if name != CONFIDENCE]
     quantised = card.training.get("quantised")
-    numbers = (
-        f" ONNX Runtime computes it in int8, ranges by {quantised['photos']} photos; PyTorch does not." if quantised else ""
-    )
+    numbers = f"\n- In int8 for ONNX Runtime, ranges by {quantised['photos']} photos; not for PyTorch." if quantised else ""
     licences = "\n".join(f"- {what}: {licence}" for what, licence in card.licences.items())
     return f"""# Model card: {card.name}
 
@@ -32,8 +30,8 @@ One English sentence for a picture. Bundle hash `{card.hash}`.
 
 ## What it is
 - Pictures are squashed to {size} x {size} RGB.
-- Encoder: {card.encoder.name}; {rows} x {columns} places of {decoder.features} features.{numbers}
-- Decoder: an LSTM of width {decoder.hidden} with soft attention over features projected to {decoder.memory}.
+- Encoder: {card.encoder.name}; {rows} x {columns} places of {decoder.features} features.
+- Decoder: an LSTM of width {decoder.hidden} with soft attention over features projected to {decoder.memory}.{numbers}
 - Vocabulary: {decoder.words} words.
 
 ## Training

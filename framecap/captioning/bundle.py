@@ -2,7 +2,7 @@
 
 A bundle is a folder of five files: `bundle.json` (this schema), `vocabulary.json` (a word map), `model.safetensors` (every
 weight, once: matrices in fp16, vectors in fp32), and the graphs `encoder.onnx` and `decoder.onnx`, which point into it.
-Both runtimes read the same numbers, but for an encoder in int8: those stand in `encoder.onnx` itself, and PyTorch goes on
+Both runtimes read the same numbers, but for a bundle in int8: those stand in the graphs themselves, and PyTorch goes on
 with the weights that they were made from. Nothing in it can run code.
 """
 
