@@ -23,8 +23,8 @@ def measured() -> str:
         [
             "| measured | figure | by |",
             "| --- | --- | --- |",
-            "| a worker, end to end, two cores of a cloud machine (AMD EPYC), model in the box, beam 5 | "
-            f"{WORKER_RATE:.0f} frames/s | `framecap bench` |",
+            "| a worker, end to end, two cores of a cloud machine (Intel Xeon with AMX), model in the box, beam 5 | "
+            f"{WORKER_RATE:.0f} frames/s | `framecap bench --full` |",
             f"| a frame: 640x480, JPEG quality 90 | {FRAME_BYTES / 1000:.0f} kB | its frames |",
             f"| its sidecar | {SIDECAR_BYTES / 1000:.1f} kB | its sidecars |",
         ]
