@@ -74,7 +74,8 @@ def test_killed_at_random_moments_of_committing(
     found = {path.name: path.read_bytes() for path in tmp_path.glob("cam/*.jpg.json")}
     assert [number for number in committed if found.get(f"{number}.jpg.json") != NEW] == []
     torn = [name for name, data in found.items() if data not in (NEW, b"")]
-    figure(f"{kind}: {kills} kills over {len(committed)} commits: {len(torn)} torn")
+    note = f"{len(torn)} torn" + (", none of which looks whole: the next start replaces them" if torn else "")
+    figure(f"{kind}: {kills} kills over {len(committed)} commits: {note}")
     # A mount has no rename: a write may be cut short there. It never looks whole, so that the next start replaces it.
     assert torn == [] or kind == "mounted"
     assert not any(is_whole(found[name]) for name in torn)
