@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-# Frames a second of one worker on two cores of a cloud machine (Intel Xeon with AMX), model in the box, beam 5, local disk: the row
-# "end to end" of `framecap bench --full`, the lower of two runs. After another measurement: python -m benchmarks.scale_page
+# Frames a second of one worker on two cores of a cloud machine (Intel Xeon with AMX), model in the box, beam 5, local disk:
+# the row "end to end" of `framecap bench --full`, the lower of two runs. Then: python -m benchmarks.scale_page
 WORKER_RATE = 106.0
 
 # Means of a frame (640x480, JPEG quality 90) and of its sidecar, in bytes: those of `framecap bench`.
