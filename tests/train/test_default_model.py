@@ -50,7 +50,7 @@ def test_one_command_makes_a_whole_bundle(tmp_path: Path, monkeypatch: pytest.Mo
     assert bundle.card.training["before"]["before"]["settings"]["fine_tune"] == "none"
     assert bundle.card.training["quantised"]["photos"] == len(DataFolder(work / "caption_data").split("TRAIN"))
     card = (out / "README.md").read_text()
-    assert "ONNX Runtime computes it in int8" in card
+    assert "In int8 for ONNX Runtime" in card
     assert bundle.hash in card
     tuned = "the decoder with the second half of the encoder by cross-entropy"
     assert f"the decoder by cross-entropy, then {tuned}, then the decoder by CIDEr-D reward" in card
