@@ -90,9 +90,7 @@ class FrameQueue:
                 taken = self._spool.take() if self._spool else None
                 if taken is not None:
                     self._hand = _Hand(taken[1], taken[0], time.monotonic())
-                elif self._spool is not None and len(
-                    self._spool
-                ):  # it cannot be read now, and is older than what is in memory
+                elif self._spool:  # not empty: it cannot be read now, and is older than what is in memory
                     if self._closed:
                         return None
                     self._changed.wait(_GLANCE_SECONDS)
