@@ -95,23 +95,8 @@ def test_a_stream_that_is_closed_stops_the_showing_only(monkeypatch: pytest.Monk
 
 
 def test_on_a_terminal_there_are_lines_a_bar_and_a_summary(clip: Path, tmp_path: Path) -> None:
-    ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (24, 100))
-    process = subprocess.Popen(
-        [*command.COMMAND, "run", str(clip), "--every", "50", "--runtime", "null"],
-        cwd=tmp_path,
-        env=command.environment(TERM="xterm"),
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-    )
-    os.close(theirs)
-    shown = b""
-    while part := read(ours):
-        shown += part
-    os.close(ours)
-    assert process.wait(20) == 0
-    text = shown.decode()
+    code, text = on_a_terminal("run", clip, "--every", "50", "--runtime", "null", cwd=tmp_path)
+    assert code == 0
     assert text.count("A picture. (1.00)") == 7
     assert "clip  0:00:04.17  A picture. (1.00)" in text
     assert re.search(r"\d/\d .*frames/s", text), "the bar"
@@ -123,10 +108,19 @@ def test_on_a_terminal_there_are_lines_a_bar_and_a_summary(clip: Path, tmp_path:
 def test_a_failed_frame_has_one_line_on_a_terminal(apart: bool, lines: int, tmp_path: Path) -> None:
     (tmp_path / "frames").mkdir()
     (tmp_path / "frames" / "page.jpg").write_text("no picture")
+    arguments = ["work", "--once", "--runtime", "null", "--set", "log.format=text"]
+    code, text = on_a_terminal(*arguments, cwd=tmp_path, apart=apart)
+    assert code == 1
+    assert text.count("it starts with 'no picture'") == lines
+
+
+def on_a_terminal(*arguments: object, cwd: Path, apart: bool = False) -> tuple[int, str]:
+    """framecap's exit code and all that it shows on a terminal; `apart`: but standard output, which comes last."""
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 100))
     process = subprocess.Popen(
-        [*command.COMMAND, "work", "--once", "--runtime", "null", "--set", "log.format=text"],
-        cwd=tmp_path,
+        [*command.COMMAND, *map(str, arguments)],
+        cwd=cwd,
         env=command.environment(TERM="xterm"),
         stdin=theirs,
         stdout=subprocess.PIPE if apart else theirs,
@@ -138,8 +132,7 @@ def test_a_failed_frame_has_one_line_on_a_terminal(apart: bool, lines: int, tmp_
         shown += part
     os.close(ours)
     shown += process.communicate(timeout=20)[0] or b""
-    assert process.returncode == 1
-    assert shown.count(b"it starts with 'no picture'") == lines
+    return process.returncode, shown.decode()
 
 
 def read(terminal: int) -> bytes:
