@@ -14,6 +14,7 @@
     │   ├── FrameGone            the frame was deleted meanwhile
     │   ├── FrameUnreadable      this user may not read the frame               retry until settled
     │   └── KeyRefused           a key that could leave the store, or no frame
+    │       └── NameTaken          another program's file has the sidecar's name
     ├── QueueError             the queue that tells of new frames
     │   ├── QueueUnavailable     it is away, or refuses                        retry
     │   ├── MessageUnreadable    a message that is no S3 event
@@ -118,6 +119,10 @@ class FrameUnreadable(StoreError):
 
 class KeyRefused(StoreError):
     kind = "key_refused"
+
+
+class NameTaken(KeyRefused):
+    kind = "name_taken"
 
 
 class QueueError(FramecapError):

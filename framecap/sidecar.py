@@ -181,12 +181,32 @@ def decode(data: bytes, where: str = "sidecar") -> Sidecar:
 
 
 def is_whole(data: bytes) -> bool:
-    """Whether bytes are a finished sidecar of any schema version (a JSON object with a status), not a torn one."""
+    """Whether bytes are a finished sidecar of any schema version: neither torn nor another program's file."""
     try:
-        document = json.loads(data)
+        return _has_our_shape(json.loads(data))
     except (ValueError, RecursionError):
         return False
-    return isinstance(document, dict) and isinstance(document.get("status"), str)
+
+
+def is_torn(data: bytes) -> bool:
+    """Whether bytes are what a writer that died has left of a sidecar: nothing, or no JSON."""
+    try:
+        json.loads(data)
+    except (ValueError, RecursionError):
+        return True
+    return False
+
+
+def is_foreign(data: bytes) -> bool:
+    """Whether bytes are another program's file: JSON of another shape than a sidecar's.
+
+    Such a file is never written, replaced or deleted, whatever its name.
+    """
+    return not is_torn(data) and not is_whole(data)
+
+
+def _has_our_shape(document: object) -> bool:
+    return isinstance(document, dict) and isinstance(document.get("status"), str) and isinstance(document.get("frame"), dict)
 
 
 def has_caption(data: bytes) -> bool:

@@ -58,6 +58,7 @@ ROWS = {
     33: ("training killed in mid-epoch and in mid-save", "the same loss; the last good checkpoint loads"),
     34: ("a truncated HDF5; 4 workers by fork and by spawn", "clear error; equal checksums"),
     35: ("a soak with 5% bad input, ten minutes", "memory within 5 MB, descriptors flat, gauges back to 0"),
+    36: ("files of other programs under a sidecar's name", "0 of 1,000 changed or deleted; every frame ends or is reported"),
 }
 
 

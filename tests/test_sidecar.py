@@ -109,9 +109,19 @@ def test_a_torn_sidecar_is_none(written: Sidecar, data: st.DataObject) -> None:
 @given(st.binary(max_size=200))
 @example(b"[" * 100_000)  # deeper than a recursive parser can go
 def test_any_bytes_are_a_sidecar_or_an_error(data: bytes) -> None:
-    assert not sidecar.is_whole(data)
+    assert sidecar.is_whole(data) + sidecar.is_torn(data) + sidecar.is_foreign(data) == 1
     with pytest.raises(SidecarError):
         sidecar.decode(data, "a.jpg.json")
+
+
+@given(
+    st.recursive(st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(), lambda x: st.dictionaries(st.text(), x))
+)
+@example({"status": "failed"})
+@example({"title": "a.jpg", "photoTakenTime": {"timestamp": "1550000000"}})
+@example({"status": "ok", "frame": 3})
+def test_json_of_another_shape_is_another_program_s(document: object) -> None:
+    assert sidecar.is_foreign(json.dumps(document).encode())
 
 
 def frame(**changes: Any) -> dict[str, Any]:

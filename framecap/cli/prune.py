@@ -69,6 +69,7 @@ def _json(address: str, before: datetime, pruned: Pruned, dry_run: bool) -> str:
         "kept_failed": pruned.kept_failed,
         "kept_pending": pruned.kept_pending,
         "kept_changed": pruned.kept_changed,
+        "kept_foreign": pruned.kept_foreign,
         "cameras": {name: asdict(gone) for name, gone in sorted(pruned.cameras.items())},
     }
     return json.dumps(mask_all(whole), ensure_ascii=False)
@@ -89,6 +90,7 @@ def _for_people(address: str, before: datetime, pruned: Pruned, what: str) -> st
         "failed frames: kept": pruned.kept_failed,
         "frames without a sidecar: kept (--pending takes them)": pruned.kept_pending,
         "frames that were replaced meanwhile: kept": pruned.kept_changed,
+        "frames whose sidecar's name another program's file has: kept": pruned.kept_foreign,
     }
     notes = [f"{count:,} {text}" for text, count in counts.items() if count]
     return "\n".join([*lines, *([""] if notes else []), *notes])

@@ -14,7 +14,7 @@ from framecap.cli.console import printable, table
 from framecap.cli.parts import existing_store
 from framecap.config import Config
 from framecap.telemetry import mask_all, set_up_logging
-from framecap.upkeep.reading import TORN
+from framecap.upkeep.reading import FOREIGN, TORN
 from framecap.upkeep.status import STATUSES, Standing, Status, list_status, read_status
 
 _SHOWN_CAMERAS = 50
@@ -62,6 +62,11 @@ def _for_people(address: str, found: Status, quick: bool, now: float) -> str:
     if found.kinds:
         kinds = ", ".join(f"{count} {printable(kind)}" for kind, count in found.kinds.most_common())
         lines += ["", f"{'failed or torn' if found.kinds[TORN] else 'failed'}: {kinds} (framecap retry does them again)"]
+    if foreign := found.everything.statuses[FOREIGN]:
+        lines += [
+            "",
+            f"{foreign:,} frames get no caption: another program's file has their sidecar's name (set store.sidecars)",
+        ]
     return "\n".join(lines)
 
 

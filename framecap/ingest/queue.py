@@ -20,7 +20,7 @@ from framecap.ingest.base import Backlog
 from framecap.ingest.events import frame_keys
 from framecap.ingest.held import Frame, Held, Message, Told
 from framecap.ingest.sqs import BATCH, SLOW_POLL_SECONDS, Redrive, SqsQueue
-from framecap.sidecar import is_whole
+from framecap.sidecar import is_torn
 from framecap.stores.base import Entry, Store
 from framecap.stores.s3_client import S3Address
 from framecap.telemetry import health, pending_frames
@@ -248,7 +248,7 @@ class QueueIngest:
             return _Pending(None)
         if not there:
             return _Pending(None)
-        return None if is_whole(there) else _Pending(there)
+        return _Pending(there) if is_torn(there) else None
 
     # Threads: renew, tell, count
 

@@ -10,18 +10,20 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeGuard
 
 from framecap.config import IngestConfig
 from framecap.errors import FrameGone, KeyRefused, StoreUnavailable
 from framecap.frames import is_frame_key
 from framecap.ingest.admission import LIMIT, Admission, Refill
 from framecap.ingest.base import Backlog
+from framecap.ingest.ownership import Ownership
 from framecap.ingest.pending import Item, Pending
 from framecap.ingest.scan import Listing, pairs
 from framecap.ingest.shard import Shard
 from framecap.ingest.wall_clock import WallClock
 from framecap.ingest.watch import Watch
-from framecap.sidecar import is_whole
+from framecap.sidecar import is_torn
 from framecap.stores.base import Entry, Store
 from framecap.telemetry import health
 
@@ -74,6 +76,7 @@ class ScanIngest:
         self._listing = Listing(store, timedelta(seconds=config.look_back_seconds))
         self._watch = None if watched is None else Watch(watched, self._on_file, self._on_folder)
         self._shard = None if config.shard is None else Shard.parse(config.shard)
+        self._ownership = Ownership(store)
         self._suspects: set[str] = set()  # found by the last scan, and not yet told of by a hint
         self._renewed = -math.inf  # when hints were last found to be missing
         self._share = _SCAN_SHARE if watched is None else _HINTED_SCAN_SHARE
@@ -94,6 +97,7 @@ class ScanIngest:
         self._seen.enter_context(health.watching(ready=[lambda: self._trouble]))
         if self._watch is not None:
             self._watch.start()  # before the first scan: what appears in between is told of
+        self._ownership.start()
         self._thread.start()
 
     def lease(self, timeout: float) -> ScanLease | None:
@@ -109,8 +113,8 @@ class ScanIngest:
         idle_since = self.pending.idle_since()
         if idle_since is None:
             return False
-        if self._full_began > max(idle_since, self._asked):
-            return True
+        if self._full_began > max(idle_since, self._asked) and not self._ownership.skipped:
+            return self._ownership.complete
         self._want_full()
         return False
 
@@ -122,6 +126,7 @@ class ScanIngest:
             self._closing = True
             self._wake.notify_all()
         self._seen.close()
+        self._ownership.close()
         self.pending.close()
         if self._watch is not None:
             self._watch.stop()
@@ -275,6 +280,8 @@ class ScanIngest:
         first = self._full_began == -math.inf
         began = self.pending.begin_scan(full)
         self._suspects = set()
+        if full:
+            self._ownership.begin_full_scan()
         for frame, sidecar in pairs(self._listing.full() if full else self._listing.incremental()):
             if self._closing:
                 return
@@ -282,6 +289,7 @@ class ScanIngest:
                 continue
             torn = self._torn(frame, sidecar) if first and not self._store.whole_sidecars else None
             if _is_there(sidecar) and torn is None:
+                self._ownership.check(frame, sidecar)
                 self.pending.drop(frame.key)
                 continue
             unknown = self.pending.observe(frame, self._is_sure(frame.key), torn, listed=True)
@@ -308,7 +316,7 @@ class ScanIngest:
             data = self._store.read_sidecar(frame.key)
         except KeyRefused:  # no regular file: nothing of ours, and said by the listing
             return None
-        return data if data and not is_whole(data) else None
+        return data if data and is_torn(data) else None
 
     def _tend_watch(self) -> None:
         """Replace an observer that died, or that kept silent about what the last scan found."""
@@ -323,5 +331,5 @@ class ScanIngest:
             self._watch.renew()
 
 
-def _is_there(sidecar: Entry | None) -> bool:
+def _is_there(sidecar: Entry | None) -> TypeGuard[Entry]:
     return sidecar is not None and sidecar.size > 0

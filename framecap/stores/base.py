@@ -98,16 +98,19 @@ class Store(Protocol):
         """Write the sidecar of frame `key`, once: durable and whole when this returns, ALREADY_THERE if another was first.
 
         An existing sidecar of size 0 (a writer died) counts as absent. Raises FolderClosed where this user may not
-        write into that one folder.
+        write into that one folder, and NameTaken where another program's file has the sidecar's name.
         """
         ...
 
     def read_sidecar(self, key: str) -> bytes | None:
-        """The bytes of the sidecar of frame `key`, or None."""
+        """The bytes under the name of frame `key`'s sidecar, or None; `sidecar.is_foreign` tells another program's."""
         ...
 
     def replace_sidecar(self, key: str, data: bytes, if_match: bytes) -> Commit:
-        """Put another sidecar in place of the one whose bytes are `if_match`; ALREADY_THERE when it is another by now."""
+        """Put another sidecar in place of the one whose bytes are `if_match`; ALREADY_THERE when it is another by now.
+
+        Raises NameTaken where `if_match` is another program's file.
+        """
         ...
 
     def delete(self, key: str) -> None:
@@ -118,9 +121,10 @@ class Store(Protocol):
         """Delete many frames, in few requests; no error for those that are not there. Raises StoreUnavailable."""
         ...
 
-    def delete_sidecars(self, keys: Sequence[str]) -> None:
+    def delete_sidecars(self, keys: Sequence[str]) -> list[str]:
         """Delete the sidecars of many frames, in few requests; no error for those that are not there.
 
+        Another program's file under a sidecar's name stays; the keys of the other frames are returned.
         In a directory, folders of hours (days, months, years) that are empty then go with them. Raises StoreUnavailable.
         """
         ...

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
 from typing import Protocol
 
-from framecap.errors import FolderClosed, FrameGone, FrameUnreadable, OversizedFrame, StoreUnavailable
+from framecap.errors import FolderClosed, FrameGone, FrameUnreadable, NameTaken, OversizedFrame, StoreUnavailable
 from framecap.frames import SIDECAR_SUFFIX, check_key, sidecar_key
-from framecap.sidecar import MAX_SIDECAR_BYTES
+from framecap.sidecar import MAX_SIDECAR_BYTES, is_foreign
 from framecap.stores.base import Commit, Entry, Finding, Put
+
+_READERS = 8  # threads that look whose files they are, where a read waits for the network
+_TOO_LARGE = b"null"  # how a file that is too large for a sidecar reads: as another program's
 
 
 class Place(Protocol):
@@ -136,15 +140,19 @@ class PlacedStore:
     def commit_sidecar(self, key: str, data: bytes) -> Commit:
         with _folders_told_apart():
             created = self._sidecars.create(sidecar_key(check_key(key)), data)
+            if not created and self._is_taken(key):
+                raise _taken(key)
         return Commit.COMMITTED if created else Commit.ALREADY_THERE
 
     def read_sidecar(self, key: str) -> bytes | None:
         try:
             return self._sidecars.read(sidecar_key(check_key(key)), MAX_SIDECAR_BYTES)
         except OversizedFrame:
-            return b""
+            return _TOO_LARGE
 
     def replace_sidecar(self, key: str, data: bytes, if_match: bytes) -> Commit:
+        if is_foreign(if_match):
+            raise _taken(key)
         with _folders_told_apart():
             replaced = self._sidecars.replace(sidecar_key(check_key(key)), data, if_match)
         return Commit.COMMITTED if replaced else Commit.ALREADY_THERE
@@ -155,8 +163,17 @@ class PlacedStore:
     def delete_frames(self, keys: Sequence[str]) -> None:
         self._frames.delete_all([check_key(key) for key in keys])
 
-    def delete_sidecars(self, keys: Sequence[str]) -> None:
-        self._sidecars.delete_all([sidecar_key(check_key(key)) for key in keys])
+    def delete_sidecars(self, keys: Sequence[str]) -> list[str]:
+        with ThreadPoolExecutor(1 if self._sidecars.hints else _READERS, "owners") as pool:
+            taken = list(pool.map(self._is_taken, keys))
+        deleted = [key for key, foreign in zip(keys, taken, strict=True) if not foreign]
+        self._sidecars.delete_all([sidecar_key(key) for key in deleted])
+        return deleted
+
+    def _is_taken(self, key: str) -> bool:
+        """Whether another program's file has the name of the frame's sidecar."""
+        data = self.read_sidecar(key)
+        return data is not None and is_foreign(data)
 
     def probe(self) -> tuple[Finding, ...]:
         if self._sidecars is self._frames:
@@ -177,6 +194,13 @@ def _folders_told_apart() -> Iterator[None]:
 
 def _key(item: Entry | str) -> str:
     return item if isinstance(item, str) else item.key
+
+
+def _taken(key: str) -> NameTaken:
+    return NameTaken(
+        f"{key[:200]!a}: another program's file has the name of its sidecar and stays as it is: set store.sidecars to keep "
+        "sidecars elsewhere"
+    )
 
 
 def _gone(key: str) -> FrameGone:

@@ -26,6 +26,7 @@ events = Counter(
 )
 events_waiting = Gauge("framecap_events_waiting", "Events that wait to be delivered", ["action"])
 events_oldest_seconds = Gauge("framecap_events_oldest_waiting_seconds", "Age of the oldest waiting event", ["action"])
+foreign_sidecars = Gauge("framecap_foreign_sidecars", "Frames that get no sidecar: another program's file has its name")
 store_errors = Counter("framecap_store_errors_total", "Store operations that failed", ["operation"])
 model_reloads = Counter("framecap_model_reloads_total", "Times another model was asked for (SIGHUP)", ["outcome"])
 model = Info("framecap_model", "The model that captions at present")

@@ -21,7 +21,7 @@ from typing import Self
 
 from framecap.errors import KeyRefused, SidecarError
 from framecap.frames import SIDECAR_SUFFIX, UNSORTED, hour_prefix, parse_key, sidecar_key
-from framecap.sidecar import Sidecar, decode
+from framecap.sidecar import Sidecar, decode, is_foreign
 from framecap.stores.base import Entry, Store
 
 logger = logging.getLogger(__name__)
@@ -135,12 +135,15 @@ class Reader:
     def _read(self, entries: Iterable[Entry], pool: Executor | None) -> Iterator[Found]:
         for entry, read in _fetched(entries, self._bytes, pool):
             key = frame_of(entry)
+            data = None
             try:
                 data = read()
                 if data is None:
                     continue
                 sidecar = decode(data, where=ascii(entry.key))
             except (SidecarError, KeyRefused) as error:
+                if data is not None and is_foreign(data):  # another program's file is none of a reader's business
+                    continue
                 if self._torn.get(key) != entry.etag:
                     self._torn[key] = entry.etag
                     logger.warning("passed over: %s", error)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from framecap.errors import ConfigError, FrameGone
 from framecap.frames import SIDECAR_SUFFIX, UNSORTED, camera_of, parse_key
 from framecap.ingest.scan import pairs
 from framecap.stores.base import Entry, Store
-from framecap.upkeep.reading import TORN, read_sidecars
+from framecap.upkeep.reading import FOREIGN, TORN, read_sidecars
 
 _BATCH = 1000  # S3's limit of a deletion
 _FOREIGN = 20  # frames of other programs in a batch: the last of them is looked at soon before the first is deleted
@@ -58,7 +58,7 @@ class Old:
         if self.camera not in (None, camera_of(frame_key)):
             return False
         name = parse_key(frame_key)
-        return (name.captured_at if name else datetime.fromtimestamp(modified, UTC)) < self.before
+        return name.captured_at < self.before if name else modified < self.before.timestamp()
 
 
 @dataclass(slots=True)
@@ -78,6 +78,7 @@ class Pruned:
     kept_failed: int = 0
     kept_pending: int = 0
     kept_changed: int = 0  # replaced by another picture since they were listed
+    kept_foreign: int = 0  # another program's file has the name of their sidecar
 
     @property
     def everything(self) -> Gone:
@@ -96,8 +97,7 @@ def prune(store: Store, old: Old, dry_run: bool, on_frame: Callable[[], object])
             _take_orphans(store, orphans, pruned, dry_run)
 
     frames = _old_frames(store, old, pruned, on_orphan, on_frame)
-    chosen = frames if old.failed else _without_failed(store, frames, pruned)
-    for batch in _batches(chosen):
+    for batch in _batches(_without_kept(store, frames, old, pruned)):
         for frame in batch if dry_run else _delete(store, batch, pruned):
             gone = pruned.cameras[camera_of(frame.key)]
             gone.frames += 1
@@ -124,10 +124,15 @@ def _old_frames(
             pruned.kept_pending += 1
 
 
-def _without_failed(store: Store, frames: Iterator[Entry], pruned: Pruned) -> Iterator[Entry]:
+def _without_kept(store: Store, frames: Iterator[Entry], old: Old, pruned: Pruned) -> Iterator[Entry]:
+    """The frames that may be deleted by what their sidecars say. A frame beside another program's file was not captioned."""
     for read in read_sidecars(store, frames):
-        if read.status in ("failed", TORN):
+        if read.status == FOREIGN:
+            pruned.kept_foreign += 1
+        elif read.status in ("failed", TORN) and not old.failed:
             pruned.kept_failed += 1
+        elif read.status == "pending" and not old.pending:  # its sidecar has gone since the listing
+            pruned.kept_pending += 1
         else:
             yield read.frame
 
@@ -176,10 +181,10 @@ def _is_unchanged_in_a_bucket(store: Store, frame: Entry) -> bool:
 
 def _take_orphans(store: Store, orphans: list[Entry], pruned: Pruned, dry_run: bool) -> None:
     """Delete the sidecars that still have no frame: a listing may have missed one that came meanwhile."""
-    keys = [key for key in (entry.key.removesuffix(SIDECAR_SUFFIX) for entry in orphans) if _is_gone(store, key)]
-    if not dry_run:
-        store.delete_sidecars(keys)
-    pruned.orphans += len(keys)
+    gone = [entry for entry in orphans if _is_gone(store, entry.key.removesuffix(SIDECAR_SUFFIX))]
+    frames = (replace(entry, key=entry.key.removesuffix(SIDECAR_SUFFIX)) for entry in gone)
+    keys = [read.frame.key for read in read_sidecars(store, frames) if read.status not in (FOREIGN, "pending")]
+    pruned.orphans += len(keys if dry_run else store.delete_sidecars(keys))
     orphans.clear()
 
 

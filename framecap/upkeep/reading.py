@@ -9,9 +9,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from framecap.errors import KeyRefused
+from framecap.sidecar import is_foreign
 from framecap.stores.base import Entry, Store
 
 TORN = "torn"
+FOREIGN = "foreign"
 
 _READERS = 8  # on a mount or a bucket a read waits for the network most of its time
 _AHEAD = 64
@@ -21,8 +23,9 @@ _AHEAD = 64
 class Read:
     """A frame, the bytes of its sidecar (None: there are none to read), and what they say of it.
 
-    `status` is the sidecar's; TORN for what is none; `pending` when it has gone since it was listed. `kind` and `message`
-    are those of a failed one's error; `model` is the name and hash of what wrote its caption.
+    `status` is the sidecar's; TORN for what is none, FOREIGN for another program's file under its name; `pending` when it
+    has gone since it was listed. `kind` and `message` are those of a failed one's error; `model` is the name and hash of
+    what wrote its caption.
     """
 
     frame: Entry
@@ -55,6 +58,8 @@ def _read(store: Store, frame: Entry) -> Read:
         return Read(frame, None, TORN, TORN, None)
     if data is None:
         return Read(frame, None, "pending", None, None)
+    if is_foreign(data):
+        return Read(frame, data, FOREIGN, None, None)
     status, kind, message, model = TORN, None, None, None
     try:
         document = json.loads(data)

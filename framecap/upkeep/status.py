@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from framecap.frames import camera_of
 from framecap.ingest.scan import pairs
 from framecap.stores.base import Entry, Store
-from framecap.upkeep.reading import TORN, read_sidecars
+from framecap.upkeep.reading import FOREIGN, TORN, read_sidecars
 
-STATUSES = ("captioned", "duplicate", "skipped", "failed", TORN)
+STATUSES = ("captioned", "duplicate", "skipped", "failed", TORN, FOREIGN)
 
 
 @dataclass(slots=True)
@@ -49,8 +49,9 @@ def read_status(store: Store, on_frame: Callable[[], object]) -> Status:
     """By the listing and all sidecars: with the statuses of what is done. Raises StoreUnavailable."""
     status = Status()
     for read in read_sidecars(store, _done(store, status, on_frame)):
-        status.everything.statuses[read.status] += 1
-        status.cameras[camera_of(read.frame.key)].statuses[read.status] += 1
+        for standing in (status.everything, status.cameras[camera_of(read.frame.key)]):
+            standing.statuses[read.status] += 1
+            standing.done -= read.status == FOREIGN
         if read.kind is not None:
             status.kinds[read.kind] += 1
     return status

@@ -33,7 +33,7 @@ def slow_worker(place: Path, status: str = "captioned") -> Iterator[None]:
                 sidecar = frame.with_name(f"{frame.name}.json")
                 if not sidecar.exists():
                     temporary = sidecar.with_suffix(".tmp")
-                    temporary.write_text(f'{{"status": "{status}"}}')
+                    temporary.write_text(f'{{"status": "{status}", "frame": {{}}}}')
                     temporary.rename(sidecar)
 
     thread = threading.Thread(target=work)

@@ -16,7 +16,7 @@ from framecap.ingest.scanner import ScanIngest, ScanLease
 from framecap.stores import open_store
 from framecap.stores.base import Commit, Store
 
-WHOLE = b'{"status": "captioned"}'
+WHOLE = b'{"status": "captioned", "frame": {}}'
 DEADLINE = 20.0
 
 

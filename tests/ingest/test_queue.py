@@ -45,7 +45,9 @@ def test_each_frame_once_whatever_the_messages_are(
 ) -> None:
     count = 150 if full else 30
     names = [f"east/{n} ä+b%20c.jpg" for n in range(count)] + ["the sea 海.png", "west/x.jpg"]
-    fill(tmp_path, {**dict.fromkeys(names, GOOD), "done/a.jpg": GOOD, "done/a.jpg.json": b'{"status": "failed"}'})
+    fill(
+        tmp_path, {**dict.fromkeys(names, GOOD), "done/a.jpg": GOOD, "done/a.jpg.json": b'{"status": "failed", "frame": {}}'}
+    )
     bodies = [form(f"cams/{name}") for name in names for form in (plain, through_sns, through_eventbridge)]
     bodies.append(plain("cams/deleted.jpg", "cams/west/x.jpg", "cams/deleted too.jpg"))
     bodies += [plain("cams/done/a.jpg"), plain("cams/west/x.jpg.json"), plain("elsewhere/x.jpg")]

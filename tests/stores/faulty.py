@@ -8,8 +8,8 @@ from framecap.stores.base import Put, Store
 from tests.proxy import Fault, Request
 
 KEY = "cam/a.jpg"
-DATA = b'{"status": "captioned"}'
-OTHER = b'{"status": "failed"}'
+DATA = b'{"status": "captioned", "frame": {}}'
+OTHER = b'{"status": "failed", "frame": {}}'
 
 
 def faults(*planned: Fault) -> Callable[[Request], Fault]:

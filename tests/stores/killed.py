@@ -27,8 +27,8 @@ from framecap.stores.s3 import S3Place, Server
 from framecap.stores.s3_client import make_client, parse_address
 
 KEY = "cam/a.jpg"
-OLD = b'{"status": "old"}'
-NEW = b'{"status": "new", "caption": "%s"}' % (b"a dog " * 20_000)
+OLD = b'{"status": "old", "frame": {}}'
+NEW = b'{"status": "new", "frame": {}, "caption": "%s"}' % (b"a dog " * 20_000)
 CALLS = ("open", "write", "fsync", "link", "unlink", "close", "stat", "rename", "mkdir", "read", "fstat")
 
 

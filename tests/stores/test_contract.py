@@ -19,7 +19,7 @@ from framecap.stores.mounted import MountedTree
 from tests.s3 import Bucket
 
 KEY = "cam/a.jpg"
-OLD, NEW = b'{"status": "old"}', b'{"status": "new", "caption": "a dog"}'
+OLD, NEW = b'{"status": "old", "frame": {}}', b'{"status": "new", "frame": {}, "caption": "a dog"}'
 ODD_KEYS = (
     "cam/with space+plus.jpg",
     "cam/\u00fcber \U0001f600 \uffee.JPG",

@@ -26,7 +26,7 @@ from framecap.stores.s3_listing import Keys
 from tests.proxy import Proxy
 from tests.s3 import Bucket
 
-WHOLE = b'{"status": "captioned"}'
+WHOLE = b'{"status": "captioned", "frame": {}}'
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 

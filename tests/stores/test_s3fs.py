@@ -13,7 +13,7 @@ from framecap.stores import open_store
 from framecap.stores.base import Commit, Put
 from tests.s3 import MountedBucket
 
-WHOLE = b'{"status": "captioned"}'
+WHOLE = b'{"status": "captioned", "frame": {}}'
 
 
 @pytest.mark.faults(8)

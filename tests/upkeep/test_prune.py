@@ -29,7 +29,7 @@ from tests.worker.fakes import fill
 
 NOW = datetime.now(UTC)
 MONTH_AGO = NOW - timedelta(days=30)
-DONE = b'{"status": "captioned"}'
+DONE = b'{"status": "captioned", "frame": {}}'
 OLD = [make_key(FrameName("door", MONTH_AGO - timedelta(hours=hour, days=1), hour)) for hour in range(5)]
 NEW = [make_key(FrameName("door", NOW - timedelta(hours=hour), hour)) for hour in range(5)]
 

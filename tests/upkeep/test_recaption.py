@@ -72,7 +72,10 @@ def test_whose_captions(tmp_path: Path, choice: WrittenBy, keys: set[str]) -> No
     fill(tmp_path, {"c/copy.jpg": GOOD, "c/copy.jpg.json": copy, "c/pending.jpg": GOOD})
     fill(
         tmp_path,
-        {"c/failed.jpg": GOOD, "c/failed.jpg.json": b'{"status": "failed", "error": {"kind": "empty", "message": ""}}'},
+        {
+            "c/failed.jpg": GOOD,
+            "c/failed.jpg.json": b'{"status": "failed", "frame": {}, "error": {"kind": "empty", "message": ""}}',
+        },
     )
     assert {read.frame.key for read in chosen_frames(local_store(tmp_path), choice, None)} == keys
 

@@ -86,7 +86,7 @@ KINDS = {
 )
 def test_what_is_chosen(tmp_path: Path, choice: Choice, keys: set[str]) -> None:
     fill_failed(tmp_path, KINDS)
-    fill(tmp_path, {"a/done.jpg": GOOD, "a/done.jpg.json": b'{"status": "captioned"}', "a/pending.jpg": GOOD})
+    fill(tmp_path, {"a/done.jpg": GOOD, "a/done.jpg.json": b'{"status": "captioned", "frame": {}}', "a/pending.jpg": GOOD})
     fill(tmp_path, {"b/torn.jpg": GOOD, "b/torn.jpg.json": b'{"stat', "b/young.jpg": GOOD, "b/young.jpg.json": b'{"stat'})
     os.utime(tmp_path / "b/torn.jpg.json", (time.time() - 100,) * 2)
     assert {read.frame.key for read in chosen_frames(local_store(tmp_path), choice, None)} == keys

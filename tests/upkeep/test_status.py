@@ -20,13 +20,13 @@ from framecap.upkeep.status import list_status, read_status
 from tests.command import run
 from tests.worker.fakes import fill, local_store
 
-FAILED = {"status": "failed", "error": {"kind": "truncated", "message": "its end is missing", "attempts": 1}}
+FAILED = {"frame": {}, "status": "failed", "error": {"kind": "truncated", "message": "its end is missing", "attempts": 1}}
 SIDECARS = {
     "pending": None,
     "empty": b"",
-    "captioned": json.dumps({"status": "captioned", "caption": "A dog."}).encode(),
-    "duplicate": json.dumps({"status": "duplicate"}).encode(),
-    "skipped": json.dumps({"status": "skipped"}).encode(),
+    "captioned": json.dumps({"frame": {}, "status": "captioned", "caption": "A dog."}).encode(),
+    "duplicate": json.dumps({"frame": {}, "status": "duplicate"}).encode(),
+    "skipped": json.dumps({"frame": {}, "status": "skipped"}).encode(),
     "failed": json.dumps(FAILED).encode(),
     "torn": b'{"status": "captio',
 }

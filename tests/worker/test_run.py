@@ -327,7 +327,7 @@ def test_a_torn_sidecar_is_replaced(tmp_path: Path) -> None:
 
 def test_a_sidecar_that_was_there_first_stays(tmp_path: Path) -> None:
     fill(tmp_path, {"a/1.jpg": GOOD})
-    theirs = b'{"status": "captioned", "from": "another worker"}'
+    theirs = b'{"status": "captioned", "frame": {}, "from": "another worker"}'
 
     def answer(images: Images) -> Sequence[Caption]:
         (tmp_path / "a/1.jpg.json").write_bytes(theirs)
