@@ -9,6 +9,7 @@ from torch import Tensor
 
 from framecap.captioning.beam import BeamSettings, search
 from framecap.captioning.model.inference import InferenceDecoder
+from framecap.captioning.repetition import repeatable_numbers
 from framecap.captioning.runtimes.pytorch import TorchDecoder
 from framecap.captioning.vocabulary import Vocabulary
 from framecap.errors import ModelError
@@ -19,7 +20,9 @@ from train.material import Photos, even_size, plain_batches
 from train.scores import Scores, score
 
 BATCH = 100  # photos
-BEAM = BeamSettings(beam=3)
+BEAM = 3
+MAX_WORDS = 24
+
 _NOTHING = -1  # fills up the rows of word numbers
 
 
@@ -55,10 +58,11 @@ def judge(lesson: CrossEntropy, photos: Photos, vocabulary: Vocabulary, here: Pr
 
 def _captions(lesson: CrossEntropy, features: Tensor, vocabulary: Vocabulary) -> Tensor:
     """The best sentence of each photo, (photos, max_words) word numbers."""
-    rows = torch.full((len(features), BEAM.max_words), _NOTHING, device=features.device)
+    rows = torch.full((len(features), MAX_WORDS), _NOTHING, device=features.device)
+    settings = BeamSettings(beam=BEAM, max_words=MAX_WORDS, repeatable=repeatable_numbers(vocabulary))
     decoder = InferenceDecoder(lesson.decoder, vocabulary.never_said, features.dtype)
     frames = TorchDecoder(decoder, features, vocabulary.start)
-    for row, sentences in zip(rows, search(frames, vocabulary.end, BEAM), strict=True):
+    for row, sentences in zip(rows, search(frames, vocabulary.end, settings), strict=True):
         if sentences is None:
             raise ModelError("the decoder gives NaN: the run has diverged: lower train.learning_rate")
         words = sentences[0].words

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from framecap.captioning.bundle import Bundle
+from framecap.captioning.repetition import repeated_words
 from framecap.config import CaptioningConfig
 from framecap.errors import MissingError, ModelError
 from train.dataset import DataFolder
@@ -31,6 +32,16 @@ class Report:
     seed_bleu_4: float
     notes: list[str]
     settings: CaptioningConfig
+
+    @property
+    def repeating(self) -> list[str]:
+        """The captions that say a content word twice."""
+        return [caption.text for caption in self.evaluation.captions if repeated_words(caption.words)]
+
+    @property
+    def share_repeating(self) -> float:
+        """The share of such captions, 0 to 1."""
+        return len(self.repeating) / max(1, len(self.evaluation.captions))
 
 
 def report(bundle: Bundle, folder: DataFolder, name: str, config: CaptioningConfig) -> Report:
@@ -62,7 +73,7 @@ def report(bundle: Bundle, folder: DataFolder, name: str, config: CaptioningConf
 
 def as_json(found: Report) -> dict[str, Any]:
     """The report as a JSON object."""
-    captioning = found.settings.model_dump(include={"beam", "max_words", "length_penalty", "block_ngrams"})
+    captioning = found.settings.model_dump(include={"beam", "max_words", "length_penalty", "block_ngrams", "block_repeats"})
     return {
         "bundle": {"name": found.bundle.card.name, "hash": found.bundle.hash},
         "runtime": found.evaluation.runtime,
@@ -73,6 +84,7 @@ def as_json(found: Report) -> dict[str, Any]:
         "intervals_95": {name: [shown(name, end) for end in ends] for name, ends in found.intervals.items()},
         "nltk": {f"bleu_{n}": round(value, 4) for n, value in enumerate(found.nltk, start=1)},
         "seed_compatible": {"bleu_4": round(found.seed_bleu_4, 4), "note": NOT_COMPARABLE},
+        "repeating": {"photos": len(found.repeating), "share": round(found.share_repeating, 4)},
         "photos_per_second": round(found.evaluation.photos_per_second, 1),
         "not_measured": found.notes,
         "definitions": DEFINITIONS,
@@ -93,6 +105,7 @@ def as_text(found: Report) -> str:
         lines.append(f"| {score_name} | {printed} | {low} to {high} |")
     nltk = ", ".join(f"{value:.4f}" for value in found.nltk)
     lines += ["", f"nltk bleu_1..4: {nltk}", f"seed-compatible bleu_4: {found.seed_bleu_4:.4f} ({NOT_COMPARABLE})"]
+    lines.append(f"captions that say a content word twice: {len(found.repeating)} of {photos} ({found.share_repeating:.1%})")
     lines += [f"not measured: {note}" for note in found.notes]
     lines.append(f"{found.evaluation.photos_per_second:.1f} photos/s captioned by the runtime {found.evaluation.runtime}")
     return "\n".join(lines)
