@@ -14,10 +14,11 @@ from framecap.captioning.runtimes.pytorch import TorchDecoder
 from framecap.captioning.vocabulary import Vocabulary
 from framecap.errors import ModelError
 from train.distributed import Processes
+from train.evaluate import scores_by_set
 from train.lessons import CrossEntropy
 from train.log import LINE_EVERY, Clock, Log, Meter
 from train.material import Photos, even_size, plain_batches
-from train.scores import Scores, score
+from train.scores import Scores, mean_of, score
 
 BATCH = 100  # photos
 BEAM = 3
@@ -28,9 +29,14 @@ _NOTHING = -1  # fills up the rows of word numbers
 
 @dataclass(frozen=True)
 class Judgement:
-    """Scores of free-running captions; loss and top-5 accuracy (%) of people's captions with teacher forcing."""
+    """Scores of free-running captions; loss and top-5 accuracy (%) of people's captions with teacher forcing.
+
+    `sets`: the scores of each data set's photos by its name, where there are several; `scores` are then their mean, so that
+    each set counts alike.
+    """
 
     scores: Scores
+    sets: dict[str, Scores]
     loss: float
     top_5: float
 
@@ -53,7 +59,9 @@ def judge(lesson: CrossEntropy, photos: Photos, vocabulary: Vocabulary, here: Pr
         clock.done()
         if number % LINE_EVERY == 0 or number == batches - 1:
             log.line(f"Validation: [{number}/{batches}]\tBatch Time {clock.step}\tLoss {loss}\tTop-5 Accuracy {top_5}\t")
-    return Judgement(score(captions[: len(photos)], photos.split.references), loss.mean, top_5.mean)
+    sets = scores_by_set(captions[: len(photos)], photos.split)
+    scores = mean_of(list(sets.values())) if sets else score(captions[: len(photos)], photos.split.references)
+    return Judgement(scores, sets, loss.mean, top_5.mean)
 
 
 def _captions(lesson: CrossEntropy, features: Tensor, vocabulary: Vocabulary) -> Tensor:

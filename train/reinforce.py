@@ -12,7 +12,7 @@ Variant of Self-Critical Sequence Training" (`baseline: mean`).
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -44,7 +44,7 @@ def reinforce(
             "scheduled_sampling": 0.0,
         }
     )
-    reward = CiderD([[[*words, END] for words in captions] for captions in material.train.split.references])
+    reward = CiderD([[[*words, END] for words in captions] for captions in material.train.split.lessons])
     lesson = SelfCritical(model, settings, material.train.features is None, reward, here)
     with folder_of_its_own(out, here):
         run = Run(out, record_of("reinforce", settings, material, model, here), model, here, resume)
@@ -69,6 +69,10 @@ class SelfCritical(CrossEntropy):
     def __init__(self, model: Model, config: TrainConfig, from_pictures: bool, reward: CiderD, here: Processes) -> None:
         super().__init__(model, config, from_pictures)
         self.reward, self.here, self.vocabulary = reward, here, model.vocabulary
+
+    def judged_by(self, photos: int) -> Literal["cider_d", "validation_loss"]:
+        """Always by CIDEr-D: reward makes people's own captions less probable, so their loss only rises."""
+        return "cider_d"
 
     def train(self, mode: bool = True) -> SelfCritical:
         super().train(mode)

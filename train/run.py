@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import pickle
 import platform
 import shutil
@@ -24,8 +25,9 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
@@ -37,7 +39,7 @@ from train.distributed import Processes
 from train.features import digest
 from train.files import claimed, make_folder, parse_json, write_durably
 from train.log import Log, Silence
-from train.material import Material
+from train.material import Material, Photos
 from train.model import Model, load_model, save_model
 from train.precision import Precision
 
@@ -66,18 +68,25 @@ class Progress:
     average: dict[str, Any] | None = None  # scores of the averaged weights
     log_length: int = 0
 
+    by: Literal["cider_d", "validation_loss"] = "cider_d"  # what decides which weights are the best
+
+    def merit(self, entry: Mapping[str, Any]) -> float:
+        """How good a judgement is; more is better."""
+        value = float(entry[self.by])
+        return value if self.by == "cider_d" else -value
+
     def best(self) -> float:
-        """The best CIDEr-D so far, -1 before the first."""
-        return max([-1.0, *(float(entry["cider_d"]) for entry in [*self.history, self.start, self.average] if entry)])
+        """The merit of the best judgement so far, -inf before the first."""
+        return max([-math.inf, *(self.merit(entry) for entry in [*self.history, self.start, self.average] if entry)])
 
     def stale(self) -> int:
         """Epochs since the best one."""
-        scores = [entry["cider_d"] for entry in self.history]
-        return len(scores) - 1 - scores.index(max(scores)) if scores else 0
+        merits = [self.merit(entry) for entry in self.history]
+        return len(merits) - 1 - merits.index(max(merits)) if merits else 0
 
     def best_epochs(self, count: int) -> list[int]:
         """The best epochs' numbers, the best first."""
-        order = sorted(self.history, key=lambda entry: (-entry["cider_d"], entry["epoch"]))
+        order = sorted(self.history, key=lambda entry: (-self.merit(entry), entry["epoch"]))
         return [entry["epoch"] for entry in order[:count]]
 
 
@@ -194,7 +203,7 @@ def record_of(command: str, config: TrainConfig, material: Material, model: Mode
         "data": {
             "folder": str(material.train.split.images.parent.absolute()),
             "train": f"{len(material.train)} photos of {material.train.split.images.name}",
-            "judge": f"{len(judged)} photos of {judged.split.images.name} from number {judged.first} on",
+            "judge": f"{len(judged)} photos of {judged.split.images.name}, {_which(judged)}",
             "held_out": material.held_out,
             "vocabulary": hashlib.sha256(material.vocabulary.to_json().encode()).hexdigest(),
         },
@@ -206,6 +215,14 @@ def record_of(command: str, config: TrainConfig, material: Material, model: Mode
         "processes": here.count,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _which(photos: Photos) -> str:
+    """Which photos of their file these are, in a few words that differ where the photos do."""
+    rows = photos.split.in_file(np.arange(len(photos)))
+    if rows[-1] - rows[0] == len(rows) - 1:
+        return f"from number {rows[0]} on"
+    return f"numbers {rows[0]} to {rows[-1]} ({hashlib.sha256(rows.tobytes()).hexdigest()[:8]})"
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

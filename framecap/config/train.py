@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -56,6 +56,9 @@ class TrainConfig(Section):
     workers: int = Field(2, ge=0, le=256, description="processes that read pictures where features are not cached")
     amp: Literal["auto", "bf16", "fp16", "fp32", "apex"] = Field(
         "auto", description="auto: bf16 where the device has it in hardware, else fp16 on a GPU, else fp32"
+    )
+    mix: dict[str, Annotated[float, Field(ge=0, le=100)]] = Field(
+        {}, description="how often an epoch shows a data set's photos, by its name; 1 where it is not named"
     )
     batch_size: int = Field(120, ge=1, description="captions a step, of all processes; a photo's captions go together")
     epochs: int = Field(10, ge=1)
