@@ -19,6 +19,7 @@ from torch import nn
 from framecap.config import TrainConfig
 from framecap.errors import ModelError
 from train.distributed import Processes
+from train.ema import MovingAverage
 from train.judge import BEAM, judge
 from train.lessons import FEWEST_FOR_CIDER, CrossEntropy
 from train.log import CURVE_EVERY, LINE_EVERY, Clock, Log, Meter
@@ -55,7 +56,8 @@ def teach(lesson: CrossEntropy, material: Material, config: TrainConfig, run: Ru
     precision = choose(config.amp, here.device)
     optimizer = precision.optimizer(parameter_groups(lesson, config))
     prepared, optimizer = precision.prepare(lesson, optimizer)
-    run.restore(lesson, optimizer, precision)
+    average = MovingAverage(lesson, config.ema)
+    run.restore(lesson, optimizer, precision, average)
     log = run.open_log(steps_of(material.train, config))
     progress.by = lesson.judged_by(len(material.judge))
     if progress.by == "validation_loss" and log.length == 0:  # a resumed run has said it
@@ -67,20 +69,22 @@ def teach(lesson: CrossEntropy, material: Material, config: TrainConfig, run: Ru
         if judge_first and progress.start is None:
             progress.start = _judged(lesson, material, run, log, -1)
             run.keep(BEST, {"epoch": -1, **progress.start})
-        trainer = Trainer(here.parallel(prepared), lesson, optimizer, precision, config, run, log)
+        trainer = Trainer(here.parallel(prepared), lesson, optimizer, precision, average, config, run, log)
         while progress.epoch < config.epochs and progress.stale() < config.patience:
             trainer.one_epoch(material)
             best = progress.best()
             loss = {"loss": progress.loss / progress.step, lesson.measure_key: progress.measure / progress.step}
-            progress.history.append({"epoch": progress.epoch, **loss, **_judged(lesson, material, run, log, progress.epoch)})
-            if progress.best() > best:
-                run.keep(BEST, {"epoch": progress.epoch})
-            run.keep_epoch(progress.epoch, config.average)
+            with average.applied():
+                judged = _judged(lesson, material, run, log, progress.epoch)
+                progress.history.append({"epoch": progress.epoch, **loss, **judged})
+                if progress.best() > best:
+                    run.keep(BEST, {"epoch": progress.epoch})
+                run.keep_epoch(progress.epoch, config.average)
             progress.epoch, progress.step, progress.loss, progress.measure = progress.epoch + 1, 0, 0.0, 0.0
-            run.save(lesson, optimizer, precision, log)
+            run.save(lesson, optimizer, precision, average, log)
         if config.average > 1 and progress.average is None:
             _average(lesson, material, config, run, log)
-            run.save(lesson, optimizer, precision, log)
+            run.save(lesson, optimizer, precision, average, log)
     finally:
         log.close()
     return run.best()
@@ -95,10 +99,12 @@ class Trainer:
         lesson: CrossEntropy,
         optimizer: torch.optim.Optimizer,
         precision: Precision,
+        average: MovingAverage,
         config: TrainConfig,
         run: Run,
         log: Log,
     ) -> None:
+        self.average = average
         self.parallel, self.lesson, self.optimizer, self.precision = parallel, lesson, optimizer, precision
         self.config, self.run, self.log = config, run, log
         self.here, self.progress = run.here, run.progress
@@ -128,11 +134,12 @@ class Trainer:
                     f"the loss is {loss.last} at step {progress.step} of epoch {progress.epoch}: lower train.learning_rate"
                 )
             norm = self.precision.update(outcome.loss * self.here.count, self.optimizer, config.clip_norm)
+            self.average.update()
             clock.done()
             self._say(clock, loss, measure, len(epoch), {"learning rate": factor, "gradient norm": norm})
             progress.loss, progress.measure, progress.step = loss.total, measure.total, progress.step + 1
             if progress.step < len(epoch) and self.run.due(config.checkpoint_seconds):
-                self.run.save(self.lesson, self.optimizer, self.precision, self.log)
+                self.run.save(self.lesson, self.optimizer, self.precision, self.average, self.log)
 
     def _say(self, clock: Clock, loss: Meter, measure: Meter, steps: int, values: Mapping[str, float]) -> None:
         epoch, step, name = self.progress.epoch, self.progress.step, self.lesson.measure

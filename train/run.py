@@ -36,6 +36,7 @@ import framecap
 from framecap.config import TrainConfig
 from framecap.errors import ConfigError
 from train.distributed import Processes
+from train.ema import MovingAverage
 from train.features import digest
 from train.files import claimed, make_folder, parse_json, write_durably
 from train.log import Log, Silence
@@ -113,13 +114,16 @@ class Run:
             return Silence()
         return Log(self.folder, self.progress.log_length, self.progress.epoch * steps + self.progress.step)
 
-    def restore(self, lesson: nn.Module, optimizer: torch.optim.Optimizer, precision: Precision) -> None:
+    def restore(
+        self, lesson: nn.Module, optimizer: torch.optim.Optimizer, precision: Precision, average: MovingAverage
+    ) -> None:
         """Put back what was saved, where something was."""
         if self._state is not None:
             try:
                 lesson.load_state_dict(self._state["lesson"])
                 optimizer.load_state_dict(self._state["optimizer"])
                 precision.restore(self._state["precision"])
+                average.restore(self._state["ema"])
             except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
                 raise _not_whole(self.folder / RESUME, error) from None
             self._state = None
@@ -128,7 +132,9 @@ class Run:
         """Whether the last save is so long ago."""
         return time.monotonic() - self._saved >= seconds
 
-    def save(self, lesson: nn.Module, optimizer: torch.optim.Optimizer, precision: Precision, log: Log) -> None:
+    def save(
+        self, lesson: nn.Module, optimizer: torch.optim.Optimizer, precision: Precision, average: MovingAverage, log: Log
+    ) -> None:
         """Save this moment, whole or not at all."""
         self.progress.log_length = log.length
         self._saved = time.monotonic()
@@ -140,6 +146,7 @@ class Run:
             "lesson": lesson.state_dict(),
             "optimizer": optimizer.state_dict(),
             "precision": precision.state(),
+            "ema": average.state(),
         }
         buffer = io.BytesIO()
         torch.save(state, buffer)

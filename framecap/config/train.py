@@ -21,6 +21,7 @@ class ReinforceConfig(Section):
     baseline: Literal["greedy", "mean"] = Field(
         "mean", description="a sample is compared with the greedy sentence, or with the mean of the other samples"
     )
+    bleu: float = Field(0.0, ge=0, le=100, description="weight of BLEU-4 beside CIDEr-D, both 0 to 10; 0: none")
     cross_entropy: float = Field(0.1, ge=0, description="weight of the cross-entropy that keeps sentences grammatical")
     max_words: int = Field(24, ge=1, le=100, description="of a sampled sentence")
 
@@ -64,6 +65,12 @@ class TrainConfig(Section):
     epochs: int = Field(10, ge=1)
     patience: int = Field(3, ge=1, description="epochs without a better CIDEr-D before it stops")
     average: int = Field(1, ge=1, le=100, description="the weights of so many best epochs are averaged at the end; 1: no")
+    ema: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="the weights' moving average keeps this part a step, and is judged and kept; 0: no",
+    )
     schedule: Literal["cosine", "constant"] = Field("cosine", description="of the learning rates, after the warm-up")
     warm_up: float = Field(0.05, ge=0, lt=1, description="part of the run in which the learning rates rise")
     learning_rate: float = Field(1e-3, gt=0, le=1000, description="the highest, of the decoder")

@@ -13,8 +13,8 @@ TEXT = """Trained weights → weights whose sampled sentences have a higher CIDE
 
 Architecture and vocabulary are the checkpoint's. The photos that judge are those that judged the run it comes from."""
 SHARED = (
-    *("fine_tune", "mirror", "crop", "colour", "workers", "amp", "batch_size", "patience", "average", "schedule", "warm_up"),
-    *("weight_decay", "clip_norm", "checkpoint_seconds", "seed"),
+    *("fine_tune", "mirror", "crop", "colour", "workers", "amp", "mix", "batch_size", "patience", "average", "ema"),
+    *("schedule", "warm_up", "weight_decay", "clip_norm", "checkpoint_seconds", "seed"),
 )
 
 
