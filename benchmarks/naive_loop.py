@@ -37,6 +37,7 @@ from framecap.captioning.load import load_captioner
 from framecap.captioning.model.decoder import AttentionDecoder, DecoderShape
 from framecap.captioning.model.encoder import Encoder
 from framecap.captioning.preprocess import Preprocessing, decode
+from framecap.captioning.repetition import REPEATABLE_WORDS
 from framecap.captioning.vocabulary import sentence
 from framecap.config import CaptioningConfig
 from framecap.errors import FramecapError
@@ -174,7 +175,7 @@ class NaiveLoop:
         return functional.log_softmax(decoder.output(hidden), dim=1), hidden, cell
 
     def _block(self, scores: Tensor, sentences: Sequence[list[int]], end: int) -> None:
-        """No end before the first word, and no group of block_ngrams words twice."""
+        """No end before the first word, no group of block_ngrams words twice, no content word twice."""
         n = self.config.block_ngrams
         for beam, words in enumerate(sentences):
             if not words:
@@ -184,6 +185,10 @@ class NaiveLoop:
                 for start in range(len(words) - n + 1):
                     if words[start : start + n - 1] == last:
                         scores[beam, words[start + n - 1]] = _NOTHING
+            if self.config.block_repeats:
+                scores[beam, [word for word in words if self.bundle.vocabulary.words[word] not in REPEATABLE_WORDS]] = (
+                    _NOTHING
+                )
 
     def _text(self, found: tuple[list[int], bool] | None) -> str | None:
         if found is None:

@@ -37,7 +37,7 @@ def leaves(section: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tup
 
 def keys_of(tree: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     for key, value in tree.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:  # an empty one is a value, such as train.mix
             yield from keys_of(value, (*path, key))
         else:
             yield (*path, key)
@@ -261,6 +261,7 @@ WRONG: dict[type, list[Any]] = {
     str: [0.5, True, ["x"], {"a": 1}],
     type(None): ["many", True, {"a": 1}, 0.0],
     list: ["x", 3, {"a": 1}, True],
+    dict: ["x", 3, [1], {"a": "many"}],
 }
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import TypeAdapter, ValidationError
 
 from framecap.captioning.vocabulary import END, PAD, START, Vocabulary
 from framecap.errors import BundleError, ConfigError
@@ -25,7 +26,9 @@ class Split:
 
     `captions` (photos, n, longest) int64, padded; `lengths` (photos, n), <start> and <end> included; `references`
     holds every caption of each photo as words. Not `raw`: there were only encoded captions (the seed's folders), whose rare
-    words are <unk>; they choose between epochs, but scores against them are not comparable.
+    words are <unk>; they choose between epochs, but scores against them are not comparable. `rows`: the photos' numbers in
+    the pictures' file; None: all, in order. `origins`: each photo's data set and clip, where the folder has several sets or
+    clips. `learned`: the captions that are learned from, as words, where they are not all references.
     """
 
     images: Path
@@ -33,19 +36,60 @@ class Split:
     lengths: Numbers
     references: list[list[list[str]]]
     raw: bool = True
-    first: int = 0  # the first photo's number in the pictures' file
+    rows: Numbers | None = None
+    origins: list[tuple[str, str | None]] | None = None
+    learned: list[list[list[str]]] | None = None
 
     def __len__(self) -> int:
         return len(self.captions)
 
-    def part(self, photos: slice) -> Split:
+    @property
+    def set_names(self) -> list[str]:
+        """The names of its data sets, in order; none where the folder names none."""
+        return list(dict.fromkeys(name for name, _ in self.origins or ()))
+
+    @property
+    def lessons(self) -> list[list[list[str]]]:
+        """The captions that are learned from, as words."""
+        return self.references if self.learned is None else self.learned
+
+    def rows_of(self, name: str) -> Numbers:
+        """The places of a data set's photos in this split."""
+        return np.array([place for place, origin in enumerate(self.origins or ()) if origin[0] == name], np.int64)
+
+    def part(self, photos: slice | Numbers) -> Split:
         """Only these photos (the pictures' file stays the whole one)."""
-        first = self.first + photos.indices(len(self))[0]
-        return Split(self.images, self.captions[photos], self.lengths[photos], self.references[photos], self.raw, first)
+        places = np.arange(len(self))[photos]
+
+        def chosen(values: list[Any] | None) -> list[Any] | None:
+            return None if values is None else [values[place] for place in places]
+
+        return replace(
+            self,
+            captions=self.captions[photos],
+            lengths=self.lengths[photos],
+            references=[self.references[place] for place in places],
+            rows=self.in_file(places),
+            origins=chosen(self.origins),
+            learned=chosen(self.learned),
+        )
+
+    def by_set(self) -> dict[str, Split]:
+        """The photos of each data set, by its name; empty where there is only one."""
+        names = self.set_names
+        return {name: self.part(self.rows_of(name)) for name in names} if len(names) > 1 else {}
+
+    def in_file(self, photos: Numbers) -> Numbers:
+        """The numbers of these photos in the pictures' file."""
+        return photos if self.rows is None else self.rows[photos]
+
+    def pictures_of(self, photos: Numbers) -> npt.NDArray[np.uint8]:
+        """The pictures of these photos, (n, size, size, 3) RGB. No open file outlives a fork."""
+        return np.stack([self.file[int(row)] for row in self.in_file(photos)])
 
     def pictures(self, start: int, stop: int) -> npt.NDArray[np.uint8]:
-        """The pictures start to stop (or to the last one), (n, size, size, 3) RGB. No open file outlives a fork."""
-        return np.stack([self.file[self.first + photo] for photo in range(start, min(stop, len(self)))])
+        """The pictures start to stop (or to the last one)."""
+        return self.pictures_of(np.arange(start, min(stop, len(self))))
 
     @cached_property
     def file(self) -> PictureFile:
@@ -65,9 +109,24 @@ class DataFolder:
             raise ConfigError(f"{path}: {len(maps)} data sets ({names}): move all but one to a folder of its own")
         self.path = path
         self.base = maps[0].stem.removeprefix("WORDMAP_")
+        self._words: Vocabulary | None = None
+
+    def with_words(self, vocabulary: Vocabulary) -> DataFolder:
+        """The same folder, its captions in the numbers of another vocabulary that has all its words.
+
+        Words that are <unk> in the folder, being rare there, and are in the other vocabulary become themselves.
+        """
+        other = DataFolder(self.path)
+        other._words = vocabulary
+        return other
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The words that the captions' numbers are of."""
+        return self._words or self.word_map
 
     @cached_property
-    def vocabulary(self) -> Vocabulary:
+    def word_map(self) -> Vocabulary:
         """The folder's word map."""
         path = self._file("WORDMAP", "json")
         try:
@@ -87,12 +146,22 @@ class DataFolder:
                 f"{len(lengths)} lengths stand beside it: the files are not of one run of prepare"
             )
         self._fit(name, numbers, lengths)
+        references, learned = self._references(name, shape[0]), self._references(name, shape[0], "LEARNED")
+        if self._words is not None and self._words != self.word_map:
+            numbers = self._renumbered(numbers, lengths, learned or references)
         captions = numbers[:, : lengths.max(initial=0)].reshape(*shape, -1)
-        references = self._references(name, shape[0])
         raw = references is not None
         if references is None:
             references = _said(captions, lengths.reshape(shape), self.vocabulary)
-        return Split(images, captions, lengths.reshape(shape), references, raw)
+        return Split(
+            images,
+            captions,
+            lengths.reshape(shape),
+            references,
+            raw,
+            origins=self._origins(name, shape[0]),
+            learned=learned,
+        )
 
     def _images(self, name: str) -> Path:
         path = self.path / f"{name}_IMAGES_{self.base}.hdf5"
@@ -105,7 +174,7 @@ class DataFolder:
 
     def _fit(self, name: str, numbers: Numbers, lengths: Numbers) -> None:
         """Raises ConfigError when the captions are not of this word map."""
-        words = self.vocabulary
+        words = self.word_map
         where = f"{self.path}: {name}_CAPTIONS and WORDMAP of {self.base}"
         if numbers.size and not (numbers.min() >= 0 and numbers.max() < len(words)):
             raise ConfigError(
@@ -124,19 +193,47 @@ class DataFolder:
                     "of another data set or of another run of prepare"
                 )
 
-    def _references(self, name: str, photos: int) -> list[list[list[str]]] | None:
-        """The references, where prepare wrote them; a seed's folder has none."""
-        if not (self.path / f"{name}_REFERENCES_{self.base}.json").is_file():
+    def _renumbered(self, numbers: Numbers, lengths: Numbers, lessons: list[list[list[str]]] | None) -> Numbers:
+        """The captions in the numbers of the other vocabulary, spelled out from the words that they were encoded from."""
+        words, others = self.word_map, self.vocabulary
+        found = np.array([others.number(word) for word in words.words])[numbers]
+        per_photo = len(numbers) // max(1, len(lessons or ()))
+        for photo, captions in enumerate(lessons or ()):
+            spelled = {tuple(words.encode(caption)): others.encode(caption) for caption in captions}
+            for row in range(photo * per_photo, (photo + 1) * per_photo):
+                caption = spelled.get(tuple(numbers[row, : lengths[row]].tolist()))
+                if caption is not None:
+                    found[row, : lengths[row]] = caption
+        return found
+
+    def _origins(self, name: str, photos: int) -> list[tuple[str, str | None]] | None:
+        """Each photo's data set and clip, where prepare wrote them."""
+        if not (self.path / f"{name}_SETS_{self.base}.json").is_file():
             return None
-        found = self._json(f"{name}_REFERENCES")
+        try:
+            found = TypeAdapter(list[tuple[str, str | None]]).validate_python(self._json(f"{name}_SETS"))
+        except ValidationError:
+            found = []
+        if len(found) != photos:
+            raise ConfigError(
+                f"{self._file(f'{name}_SETS', 'json')}: not a data set and a clip for each of the {photos} photos: run "
+                "prepare again"
+            )
+        return found
+
+    def _references(self, name: str, photos: int, kind: str = "REFERENCES") -> list[list[list[str]]] | None:
+        """The references (or the captions to learn from), where prepare wrote them; a seed's folder has none."""
+        if not (self.path / f"{name}_{kind}_{self.base}.json").is_file():
+            return None
+        found = self._json(f"{name}_{kind}")
         if isinstance(found, list) and len(found) != photos:
             raise ConfigError(
-                f"{self.path}: {name}_REFERENCES_{self.base}.json has {len(found)} photos, {name}_IMAGES {photos}: the "
+                f"{self.path}: {name}_{kind}_{self.base}.json has {len(found)} photos, {name}_IMAGES {photos}: the "
                 "files are not of one run of prepare"
             )
         if not isinstance(found, list) or not all(map(_are_captions, found)):
             raise ConfigError(
-                f"{self._file(f'{name}_REFERENCES', 'json')}: not captions, which are lists of words, for each photo: run "
+                f"{self._file(f'{name}_{kind}', 'json')}: not captions, which are lists of words, for each photo: run "
                 "prepare again"
             )
         return found

@@ -7,6 +7,7 @@ none of its int8 numbers: what is on its card must be of the numbers that it is 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tqdm import tqdm
@@ -67,6 +68,17 @@ def caption_split(bundle: Bundle, split: Split, config: CaptioningConfig) -> tup
                 raise ModelError(f"photo {len(captions)}: {caption}")
             captions.append(caption)
     return captions, len(split) / (time.perf_counter() - started), captioner.runtime.name
+
+
+def scores_by_set(captions: Sequence[Sequence[str]], split: Split) -> dict[str, Scores]:
+    """The scores of each data set's photos by its name, n-grams weighed within the set; empty where there is only one."""
+    names = split.set_names
+    if len(names) < 2:
+        return {}
+    rows = {name: split.rows_of(name) for name in names}
+    return {
+        name: score([captions[row] for row in own], [split.references[row] for row in own]) for name, own in rows.items()
+    }
 
 
 def write_scores(bundle: Bundle, name: str, scores: Scores) -> Bundle:

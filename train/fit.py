@@ -1,8 +1,8 @@
 """The training recipe. A model, photos and a configuration in; the best weights of the run out.
 
-An epoch is every photo once; after it the model describes the judge's photos on its own, and CIDEr-D decides which epoch was
-the best and when to stop. Learning rates, order, views, dropout: every number is a function of the seed and the step, so a
-run that was killed goes on as if nothing had happened.
+An epoch is every photo once; after it the model describes the judge's photos on its own, and CIDEr-D (of few photos: the
+loss of people's captions) decides which epoch was the best and when to stop. Learning rates, order, views, dropout: every
+number is a function of the seed and the step, so a run that was killed goes on as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from torch import nn
 from framecap.config import TrainConfig
 from framecap.errors import ModelError
 from train.distributed import Processes
-from train.judge import judge
-from train.lessons import CrossEntropy
+from train.ema import MovingAverage
+from train.judge import BEAM, judge
+from train.lessons import FEWEST_FOR_CIDER, CrossEntropy
 from train.log import CURVE_EVERY, LINE_EVERY, Clock, Log, Meter
 from train.material import Epoch, Material, steps_of
 from train.model import Model
@@ -49,32 +50,41 @@ def fit(
 
 
 def teach(lesson: CrossEntropy, material: Material, config: TrainConfig, run: Run, *, judge_first: bool) -> Model:
-    """Train until the epochs are over or CIDEr-D has not risen for `patience` epochs; the best weights."""
+    """Train until the epochs are over or it has got no better for `patience` epochs; the best weights."""
     here, progress = run.here, run.progress
     lesson.to(here.device)
     precision = choose(config.amp, here.device)
     optimizer = precision.optimizer(parameter_groups(lesson, config))
     prepared, optimizer = precision.prepare(lesson, optimizer)
-    run.restore(lesson, optimizer, precision)
+    average = MovingAverage(lesson, config.ema)
+    run.restore(lesson, optimizer, precision, average)
     log = run.open_log(steps_of(material.train, config))
+    progress.by = lesson.judged_by(len(material.judge))
+    if progress.by == "validation_loss" and log.length == 0:  # a resumed run has said it
+        log.line(
+            f"judged by validation loss, not by CIDEr-D: {len(material.judge)} image(s) are too few for it (from "
+            f"{FEWEST_FOR_CIDER} on it decides)"
+        )
     try:
         if judge_first and progress.start is None:
             progress.start = _judged(lesson, material, run, log, -1)
             run.keep(BEST, {"epoch": -1, **progress.start})
-        trainer = Trainer(here.parallel(prepared), lesson, optimizer, precision, config, run, log)
+        trainer = Trainer(here.parallel(prepared), lesson, optimizer, precision, average, config, run, log)
         while progress.epoch < config.epochs and progress.stale() < config.patience:
             trainer.one_epoch(material)
             best = progress.best()
             loss = {"loss": progress.loss / progress.step, lesson.measure_key: progress.measure / progress.step}
-            progress.history.append({"epoch": progress.epoch, **loss, **_judged(lesson, material, run, log, progress.epoch)})
-            if progress.best() > best:
-                run.keep(BEST, {"epoch": progress.epoch})
-            run.keep_epoch(progress.epoch, config.average)
+            with average.applied():
+                judged = _judged(lesson, material, run, log, progress.epoch)
+                progress.history.append({"epoch": progress.epoch, **loss, **judged})
+                if progress.best() > best:
+                    run.keep(BEST, {"epoch": progress.epoch})
+                run.keep_epoch(progress.epoch, config.average)
             progress.epoch, progress.step, progress.loss, progress.measure = progress.epoch + 1, 0, 0.0, 0.0
-            run.save(lesson, optimizer, precision, log)
+            run.save(lesson, optimizer, precision, average, log)
         if config.average > 1 and progress.average is None:
             _average(lesson, material, config, run, log)
-            run.save(lesson, optimizer, precision, log)
+            run.save(lesson, optimizer, precision, average, log)
     finally:
         log.close()
     return run.best()
@@ -89,10 +99,12 @@ class Trainer:
         lesson: CrossEntropy,
         optimizer: torch.optim.Optimizer,
         precision: Precision,
+        average: MovingAverage,
         config: TrainConfig,
         run: Run,
         log: Log,
     ) -> None:
+        self.average = average
         self.parallel, self.lesson, self.optimizer, self.precision = parallel, lesson, optimizer, precision
         self.config, self.run, self.log = config, run, log
         self.here, self.progress = run.here, run.progress
@@ -122,11 +134,12 @@ class Trainer:
                     f"the loss is {loss.last} at step {progress.step} of epoch {progress.epoch}: lower train.learning_rate"
                 )
             norm = self.precision.update(outcome.loss * self.here.count, self.optimizer, config.clip_norm)
+            self.average.update()
             clock.done()
             self._say(clock, loss, measure, len(epoch), {"learning rate": factor, "gradient norm": norm})
             progress.loss, progress.measure, progress.step = loss.total, measure.total, progress.step + 1
             if progress.step < len(epoch) and self.run.due(config.checkpoint_seconds):
-                self.run.save(self.lesson, self.optimizer, self.precision, self.log)
+                self.run.save(self.lesson, self.optimizer, self.precision, self.average, self.log)
 
     def _say(self, clock: Clock, loss: Meter, measure: Meter, steps: int, values: Mapping[str, float]) -> None:
         epoch, step, name = self.progress.epoch, self.progress.step, self.lesson.measure
@@ -177,9 +190,17 @@ def _judged(lesson: CrossEntropy, material: Material, run: Run, log: Log, epoch:
     """The scores as history.json has them, said and drawn."""
     found = judge(lesson, material.judge, material.vocabulary, run.here, log)
     scores = {"validation_loss": found.loss, "validation_top_5": found.top_5, **found.scores.rounded()}
-    log.line(f"Epoch {epoch}: " + ", ".join(f"{name} {value:.4g}" for name, value in scores.items()))
+    sets = {name: of_set.rounded() for name, of_set in found.sets.items()}
+    log.line(f"Epoch {epoch} (beam {BEAM}): {_listed(scores)}")
+    for name, of_set in sets.items():
+        log.line(f"Epoch {epoch} (beam {BEAM}), {name}: {_listed(of_set)}")
+        log.curves({f"judge/{name}/{score}": value for score, value in of_set.items()}, epoch)
     log.curves({f"judge/{name}": value for name, value in scores.items()}, epoch)
-    return scores
+    return {"beam": BEAM, **scores, **({"sets": sets} if sets else {})}
+
+
+def _listed(scores: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
 
 
 def _average(lesson: CrossEntropy, material: Material, config: TrainConfig, run: Run, log: Log) -> None:

@@ -9,25 +9,34 @@ from torch import Tensor
 
 from framecap.captioning.beam import BeamSettings, search
 from framecap.captioning.model.inference import InferenceDecoder
+from framecap.captioning.repetition import repeatable_numbers
 from framecap.captioning.runtimes.pytorch import TorchDecoder
 from framecap.captioning.vocabulary import Vocabulary
 from framecap.errors import ModelError
 from train.distributed import Processes
+from train.evaluate import scores_by_set
 from train.lessons import CrossEntropy
 from train.log import LINE_EVERY, Clock, Log, Meter
 from train.material import Photos, even_size, plain_batches
-from train.scores import Scores, score
+from train.scores import Scores, mean_of, score
 
 BATCH = 100  # photos
-BEAM = BeamSettings(beam=3)
+BEAM = 3
+MAX_WORDS = 24
+
 _NOTHING = -1  # fills up the rows of word numbers
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """Scores of free-running captions; loss and top-5 accuracy (%) of people's captions with teacher forcing."""
+    """Scores of free-running captions; loss and top-5 accuracy (%) of people's captions with teacher forcing.
+
+    `sets`: the scores of each data set's photos by its name, where there are several; `scores` are then their mean, so that
+    each set counts alike.
+    """
 
     scores: Scores
+    sets: dict[str, Scores]
     loss: float
     top_5: float
 
@@ -50,15 +59,18 @@ def judge(lesson: CrossEntropy, photos: Photos, vocabulary: Vocabulary, here: Pr
         clock.done()
         if number % LINE_EVERY == 0 or number == batches - 1:
             log.line(f"Validation: [{number}/{batches}]\tBatch Time {clock.step}\tLoss {loss}\tTop-5 Accuracy {top_5}\t")
-    return Judgement(score(captions[: len(photos)], photos.split.references), loss.mean, top_5.mean)
+    sets = scores_by_set(captions[: len(photos)], photos.split)
+    scores = mean_of(list(sets.values())) if sets else score(captions[: len(photos)], photos.split.references)
+    return Judgement(scores, sets, loss.mean, top_5.mean)
 
 
 def _captions(lesson: CrossEntropy, features: Tensor, vocabulary: Vocabulary) -> Tensor:
     """The best sentence of each photo, (photos, max_words) word numbers."""
-    rows = torch.full((len(features), BEAM.max_words), _NOTHING, device=features.device)
+    rows = torch.full((len(features), MAX_WORDS), _NOTHING, device=features.device)
+    settings = BeamSettings(beam=BEAM, max_words=MAX_WORDS, repeatable=repeatable_numbers(vocabulary))
     decoder = InferenceDecoder(lesson.decoder, vocabulary.never_said, features.dtype)
     frames = TorchDecoder(decoder, features, vocabulary.start)
-    for row, sentences in zip(rows, search(frames, vocabulary.end, BEAM), strict=True):
+    for row, sentences in zip(rows, search(frames, vocabulary.end, settings), strict=True):
         if sentences is None:
             raise ModelError("the decoder gives NaN: the run has diverged: lower train.learning_rate")
         words = sentences[0].words

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,25 @@ SPLITS = {"train": "TRAIN", "restval": "TRAIN", "val": "VAL", "test": "TEST"}
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """One captioned photo: where it lies, its number in its data set, its split (TRAIN, VAL or TEST), its captions."""
+    """One captioned photo: where it lies, its number in its data set, its split (TRAIN, VAL or TEST), its captions.
+
+    `dataset`: the data set's name, where it has one. `clip`: the video that it is a frame of. `clean`: false where its data
+    set says that its captions may not fit. `learned`: those of the captions that are learned from; None: all.
+    """
 
     path: Path
     identity: int
     split: str
     captions: tuple[tuple[str, ...], ...]
+    dataset: str = ""
+    clip: str | None = None
+    clean: bool = True
+    learned: tuple[tuple[str, ...], ...] | None = None
+
+    @property
+    def lessons(self) -> tuple[tuple[str, ...], ...]:
+        """The captions that are learned from."""
+        return self.captions if self.learned is None else self.learned
 
 
 def read_karpathy(dataset: Path, images: Path) -> list[Photo]:
@@ -31,7 +45,8 @@ def read_karpathy(dataset: Path, images: Path) -> list[Photo]:
         if dataset.stat().st_size > MAX_JSON_BYTES:
             raise ConfigError(f"{dataset}: larger than {MAX_JSON_BYTES >> 30} GB: not Karpathy's JSON")
         document = parse_json(dataset.read_bytes())
-        return [_photo(number, entry, images) for number, entry in enumerate(document["images"])]
+        name = _name_of(document.get("dataset"), dataset)
+        return [_photo(number, entry, images, name) for number, entry in enumerate(document["images"])]
     except OSError as error:
         raise ConfigError(f"{dataset}: cannot be read ({error.strerror}): name Karpathy's JSON with --karpathy") from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -40,7 +55,13 @@ def read_karpathy(dataset: Path, images: Path) -> list[Photo]:
         ) from None
 
 
-def _photo(number: int, entry: dict[str, Any], images: Path) -> Photo:
+def _name_of(said: Any, file: Path) -> str:
+    """The data set's name: what the JSON says, else that of the file (`dataset_x.json`: x)."""
+    name = said if isinstance(said, str) else file.stem.removeprefix("dataset_")
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-") or "unnamed"
+
+
+def _photo(number: int, entry: dict[str, Any], images: Path, dataset: str) -> Photo:
     folder, name, split = entry.get("filepath", ""), entry["filename"], entry["split"]
     if not isinstance(folder, str) or not isinstance(name, str) or not _stays_below(Path(folder, name)):
         raise ValueError(f"file name {name!r} leaves the folder of images")
@@ -55,7 +76,9 @@ def _photo(number: int, entry: dict[str, Any], images: Path) -> Photo:
     identity = entry.get("cocoid", entry.get("imgid", number))
     if type(identity) is not int:
         raise ValueError(f"{name}: its cocoid or imgid {identity!r} is no whole number")
-    return Photo(images / folder / name, identity, SPLITS[split], captions)
+    clip = None if entry.get("video") is None else str(entry["video"])
+    clean = entry.get("clean", True) is not False
+    return Photo(images / folder / name, identity, SPLITS[split], captions, dataset, clip, clean)
 
 
 def _words(tokens: Any, name: str) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,8 @@ from framecap.captioning.model.encoder import Encoder
 from framecap.config import TrainConfig
 from train.material import Batch
 from train.model import Model
+
+FEWEST_FOR_CIDER = 200  # photos: with fewer, CIDEr-D rates a broken sentence over a whole one by chance
 
 
 class Outcome(NamedTuple):
@@ -38,6 +40,10 @@ class Lesson(nn.Module):
         self.decoder: AttentionDecoder = model.decoder
         self.encoder: Encoder | None = model.encoder if from_pictures else None
         self.sampling = 0.0  # part of the words that come from the model itself
+
+    def judged_by(self, photos: int) -> Literal["cider_d", "validation_loss"]:
+        """What tells the best weights, where so many photos judge."""
+        return "cider_d" if photos >= FEWEST_FOR_CIDER else "validation_loss"
 
     def train(self, mode: bool = True) -> Lesson:
         super().train(mode)

@@ -6,6 +6,7 @@ read, or whether the run was interrupted.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,24 +27,25 @@ from train.augment import Augmentation
 from train.dataset import DataFolder, Split
 from train.distributed import Processes
 from train.features import Features, cached_features
+from train.held_out import HeldOut, held_out_rows
 
 Numbers = npt.NDArray[np.int64]  # of photos in their split
 
 
 @dataclass(frozen=True)
 class Photos:
-    """A split's captions, and its cached features or, without them, its pictures (the first one's number in their file)."""
+    """A split's captions, and the cached features of its whole file of pictures or, without them, its pictures."""
 
     split: Split
     features: Features | None
-    first: int = 0
 
     def __len__(self) -> int:
         return len(self.split)
 
-    def pictures(self, numbers: Numbers) -> npt.NDArray[np.uint8]:
-        """(photos, size, size, 3) RGB."""
-        return np.stack([self.split.file[self.first + int(number)] for number in numbers])
+    def seen(self, numbers: Numbers, views: int | list[int] = 0) -> npt.NDArray[np.float16]:
+        """The cached features of these photos, (photos, places, width), each in its view."""
+        assert self.features is not None
+        return np.ascontiguousarray(self.features[self.split.in_file(numbers), views])
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Material:
     train: Photos
     judge: Photos
     vocabulary: Vocabulary
-    held_out: int = 0  # of the split TRAIN, to judge by; 0: the split VAL judges
+    held_out: HeldOut = 0  # of the split TRAIN, to judge by; 0: the split VAL judges
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,9 @@ class Batch:
 
 
 def gather(
-    folder: DataFolder, encoder: Encoder, held_out: int, cache: Path, config: TrainConfig, here: Processes
+    folder: DataFolder, encoder: Encoder, held_out: HeldOut, cache: Path, config: TrainConfig, here: Processes
 ) -> Material:
-    """The split TRAIN; judged by its last `held_out` photos, or by VAL when that is 0.
+    """The split TRAIN; judged by its last `held_out` photos (of each data set), or by VAL when that is 0.
 
     Features are cached where that is wanted, the encoder is frozen and nothing but mirroring changes the pictures; one
     process makes them.
@@ -87,10 +89,9 @@ def gather(
     train = _photos(folder, "TRAIN", encoder, cache, config, here)
     if not held_out:
         return Material(train, _photos(folder, "VAL", encoder, cache, config, here), folder.vocabulary)
-    if not 0 < held_out < len(train):
-        raise ConfigError(f"--held-out {held_out}: the split TRAIN has {len(train)} photos")
-    own = len(train) - held_out
-    return Material(_part(train, slice(0, own)), _part(train, slice(own, None)), folder.vocabulary, held_out)
+    judging = held_out_rows(train.split, held_out)
+    training = np.setdiff1d(np.arange(len(train)), judging)
+    return Material(_part(train, training), _part(train, judging), folder.vocabulary, held_out)
 
 
 def _photos(folder: DataFolder, name: str, encoder: Encoder, cache: Path, config: TrainConfig, here: Processes) -> Photos:
@@ -109,9 +110,8 @@ def _photos(folder: DataFolder, name: str, encoder: Encoder, cache: Path, config
     return Photos(split, cached_features(encoder, split, cache, here.device, config.amp))
 
 
-def _part(photos: Photos, part: slice) -> Photos:
-    features = None if photos.features is None else photos.features[part]
-    return Photos(photos.split.part(part), features, photos.first + part.start)
+def _part(photos: Photos, part: Numbers) -> Photos:
+    return Photos(photos.split.part(part), photos.features)
 
 
 def augmentation(config: TrainConfig) -> Augmentation:
@@ -119,13 +119,16 @@ def augmentation(config: TrainConfig) -> Augmentation:
 
 
 class Epoch(Dataset[Batch]):
-    """The steps of one epoch, as this process sees them: every photo once, in random order."""
+    """The steps of one epoch, as this process sees them: every photo once in random order, or as often as train.mix says."""
 
     def __init__(self, photos: Photos, config: TrainConfig, epoch: int, here: Processes) -> None:
         self.photos, self.seed, self.epoch = photos, config.seed, epoch
         self.augmentation = augmentation(config)
         self.rank, self.count = here.rank, here.count
-        shuffled = np.random.default_rng((config.seed, epoch)).permutation(len(photos))
+        generator = np.random.default_rng((config.seed, epoch))
+        shuffled = (
+            generator.permutation(_mixed(photos, config, generator)) if config.mix else generator.permutation(len(photos))
+        )
         self.steps = [np.sort(part) for part in np.array_split(shuffled, steps_of(photos, config))]
         if len(self.steps[-1]) < here.count:
             raise ConfigError(
@@ -142,11 +145,11 @@ class Epoch(Dataset[Batch]):
 
     def _see(self, numbers: Numbers) -> npt.NDArray[np.float16] | npt.NDArray[np.uint8]:
         """The photos, each as it is or in another view."""
-        generators = [np.random.default_rng((self.seed, self.epoch, int(number))) for number in numbers]
+        generators = [np.random.default_rng((self.seed, self.epoch, *which)) for which in _with_copies(numbers)]
         if self.photos.features is not None:
             mirrored = [int(self.augmentation.mirror and generator.random() < 0.5) for generator in generators]
-            return np.ascontiguousarray(self.photos.features[numbers, mirrored])
-        pictures = zip(self.photos.pictures(numbers), generators, strict=True)
+            return self.photos.seen(numbers, mirrored)
+        pictures = zip(self.photos.split.pictures_of(numbers), generators, strict=True)
         return np.stack([self.augmentation.apply(picture, generator) for picture, generator in pictures])
 
     def batches(self, start: int, workers: int, device: torch.device) -> Iterator[Batch]:
@@ -167,7 +170,39 @@ class Epoch(Dataset[Batch]):
 def steps_of(photos: Photos, config: TrainConfig) -> int:
     """How many steps an epoch has: batches of equal size, as near to train.batch_size captions as photos allow."""
     photos_a_step = max(1, config.batch_size // int(photos.split.captions.shape[1]))
-    return -(-len(photos) // photos_a_step)
+    return -(-sum(_shares(photos, config).values()) // photos_a_step)
+
+
+def _shares(photos: Photos, config: TrainConfig) -> dict[str, int]:
+    """How many photos of each data set an epoch shows. Raises ConfigError where train.mix does not fit the data."""
+    if not config.mix:
+        return {"": len(photos)}
+    names = photos.split.set_names
+    unknown = sorted(set(config.mix) - set(names))
+    if unknown:
+        raise ConfigError(f"train.mix: {unknown[0]}: the data folder has the data sets {', '.join(names) or 'none by name'}")
+    shares = {name: round(config.mix.get(name, 1.0) * len(photos.split.rows_of(name))) for name in names}
+    if not any(shares.values()):
+        raise ConfigError("train.mix: an epoch would show no photo at all")
+    return shares
+
+
+def _mixed(photos: Photos, config: TrainConfig, generator: np.random.Generator) -> Numbers:
+    """The photos of an epoch: each of a data set as often as its weight says, what is left over drawn by chance."""
+    parts = []
+    for name, share in _shares(photos, config).items():
+        own = photos.split.rows_of(name)
+        whole, rest = divmod(share, max(1, len(own)))
+        parts += [np.tile(own, whole), generator.permutation(own)[:rest]]
+    return np.concatenate(parts)
+
+
+def _with_copies(numbers: Numbers) -> Iterator[tuple[int, ...]]:
+    """What tells apart the views of an epoch's photos: the number, and, from its second time in a step on, which time."""
+    before: Counter[int] = Counter()
+    for number in numbers.tolist():
+        yield (number, before[number]) if before[number] else (number,)
+        before[number] += 1
 
 
 def even_size(size: int, here: Processes) -> int:
@@ -185,7 +220,7 @@ def plain_batches(photos: Photos, size: int, here: Processes) -> Iterator[Batch]
         every = np.arange(start, min(start + size, len(photos)))
         filled = np.minimum(np.arange(start, start + -(-len(every) // here.count) * here.count), last)
         own = filled[here.rank :: here.count]
-        seen = photos.pictures(own) if photos.features is None else np.ascontiguousarray(photos.features[own, 0])
+        seen = photos.split.pictures_of(own) if photos.features is None else photos.seen(own)
         yield _batch(photos, own, seen, filled).to(here.device)
 
 

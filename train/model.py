@@ -25,6 +25,7 @@ from framecap.captioning.vocabulary import Vocabulary
 from framecap.config import TrainConfig
 from framecap.errors import ConfigError, FramecapError
 from train.files import write_durably
+from train.held_out import HeldOut, checked
 
 FORMAT = 1
 _HEADER = "framecap"
@@ -44,9 +45,9 @@ class Model:
         return nn.ModuleDict({"encoder": self.encoder, "decoder": self.decoder})
 
     @property
-    def held_out(self) -> int:
+    def held_out(self) -> HeldOut:
         """How many photos of the split TRAIN judged the run that it comes from."""
-        return int(self.about.get("run", {}).get("data", {}).get("held_out", 0))
+        return checked(self.about.get("run", {}).get("data", {}).get("held_out", 0))
 
     def training(self) -> dict[str, Any]:
         """What a bundle's card says of its training: nothing of the machine it was made on."""
@@ -166,8 +167,12 @@ def _load(model: Model, weights: Mapping[str, Tensor], path: Path) -> None:
 
 
 def check_architecture(model: Model, config: TrainConfig, path: Path) -> None:
-    """Raises ConfigError when the configuration describes another model than the checkpoint holds, naming the keys."""
-    given = config.model_dump()
+    """Raises ConfigError where the configuration names another model than the checkpoint holds, naming the keys.
+
+    What is left at its default is the checkpoint's.
+    """
+    defaults = type(config)().model_dump()
+    given = {key: value for key, value in config.model_dump().items() if value != defaults[key]}
     wrong = [
         f"train.{key} is {given[key]!r} but {value!r} in the checkpoint"
         for key, value in model.architecture().items()
@@ -178,9 +183,10 @@ def check_architecture(model: Model, config: TrainConfig, path: Path) -> None:
 
 
 def check_vocabulary(model: Model, vocabulary: Vocabulary, path: Path) -> None:
-    """Raises ConfigError when a data folder's word map is not the checkpoint's."""
-    if model.vocabulary != vocabulary:
+    """Raises ConfigError when a data folder's word map has words that the checkpoint has not."""
+    unknown = sorted(set(vocabulary.words) - set(model.vocabulary.words))
+    if unknown:
         raise ConfigError(
-            f"{path}: its {len(model.vocabulary)} words are not the {len(vocabulary)} of the data folder's word map: name "
-            "the data folder it was trained on"
+            f"{path}: its {len(model.vocabulary)} words are not the {len(vocabulary)} of the data folder's word map, which "
+            f"has {unknown[0]!r}, too: name the data folder it was trained on"
         )

@@ -6,6 +6,8 @@ Files, as in a-PyTorch-Tutorial-to-Image-Captioning (`<base>` is `<dataset>_<n>_
     <SPLIT>_CAPTIONS_<base>.json   n lists of word numbers a photo, padded; list i belongs to photo i // n
     <SPLIT>_CAPLENS_<base>.json    their lengths, <start> and <end> included
     <SPLIT>_REFERENCES_<base>.json all captions of each photo as words, for scoring (not in the seed)
+    <SPLIT>_LEARNED_<base>.json    those of them that are learned from, where clips' are filtered (not in the seed)
+    <SPLIT>_SETS_<base>.json       each photo's data set and clip, where there are several or clips (not in the seed)
     <SPLIT>_IDS_<base>.json        the photos' numbers in their data set, for COCO's server (not in the seed)
     LEFT_OUT_<base>.txt            which photos are missing or broken, where there are any (not in the seed)
     WORDMAP_<base>.json            word → number; written last: a folder that has it is whole
@@ -40,6 +42,7 @@ from tqdm import tqdm
 from framecap.captioning.preprocess import Preprocessing, decode
 from framecap.captioning.vocabulary import END, PAD, START, UNKNOWN, Vocabulary
 from framecap.errors import ConfigError, DecodeError, OversizedFrame, StoreUnavailable
+from train.clip_captions import ClipFilter, chosen
 from train.files import make_folder, write_durably
 from train.karpathy import Photo, read_karpathy
 from train.picture_file import MAX_SIDE, PictureShape, Store
@@ -88,8 +91,23 @@ class Recipe:
 
 
 def prepare(recipe: Recipe, karpathy: Path, images: Path, out: Path) -> list[str]:
-    """Make the data folder `out` from Karpathy's JSON; see `prepare_photos`."""
-    return prepare_photos(recipe, read_karpathy(karpathy, images), out)
+    """Make the data folder `out` from one of Karpathy's JSONs; see `prepare_photos`."""
+    return prepare_photos(recipe, read_sets([(karpathy, images)], ClipFilter()), out)
+
+
+def read_sets(sets: Sequence[tuple[Path, Path]], how: ClipFilter) -> list[Photo]:
+    """The photos of several data sets (Karpathy's JSON, folder of images), one after the other, clips' captions filtered.
+
+    Raises ConfigError where two of them have one name.
+    """
+    found: dict[str, list[Photo]] = {}
+    for karpathy, images in sets:
+        photos = read_karpathy(karpathy, images)
+        name = photos[0].dataset if photos else karpathy.stem
+        if name in found:
+            raise ConfigError(f"{karpathy}: a second data set of the name {name!r}: change its `dataset`")
+        found[name] = chosen(photos, how)
+    return [photo for photos in found.values() for photo in photos]
 
 
 def prepare_photos(recipe: Recipe, photos: Sequence[Photo], out: Path) -> list[str]:
@@ -98,10 +116,11 @@ def prepare_photos(recipe: Recipe, photos: Sequence[Photo], out: Path) -> list[s
     The same call goes on where a killed one stopped. Raises ConfigError when nothing can be made of it, StoreUnavailable
     when the disk is full.
     """
-    photos = [photo for photo in photos if min(map(len, photo.captions)) <= MAX_WORDS]
+    photos = [photo for photo in photos if min(map(len, photo.lessons)) <= MAX_WORDS]
     counted = [photo for photo in photos if photo.split == "TRAIN" or recipe.vocabulary_splits == "all"]
     vocabulary = count_words(counted, recipe.minimum_word_frequency)
     _some_must_be_there(photos)
+    with_sets = len({photo.dataset for photo in photos}) > 1 or any(photo.clip is not None for photo in photos)
     make_folder(out)
     with _alone(out):
         (out / f"WORDMAP_{recipe.base}.json").unlink(missing_ok=True)
@@ -114,7 +133,7 @@ def prepare_photos(recipe: Recipe, photos: Sequence[Photo], out: Path) -> list[s
             if of_split:
                 writer = _write_images(out / f"{split}_IMAGES_{recipe.base}.hdf5", of_split, recipe)
                 kept = [photo for place, photo in enumerate(of_split) if place not in writer.progress.left_out]
-                _write_captions(out, split, kept, recipe, vocabulary)
+                _write_captions(out, split, kept, recipe, vocabulary, with_sets)
                 problems += writer.progress.left_out.values()
                 writers.append(writer)
         _write_left_out(out / f"LEFT_OUT_{recipe.base}.txt", problems)
@@ -126,7 +145,7 @@ def prepare_photos(recipe: Recipe, photos: Sequence[Photo], out: Path) -> list[s
 
 def count_words(photos: Iterable[Photo], minimum: int) -> Vocabulary:
     """The vocabulary of the words that stand in these photos' captions `minimum` times or more, `<pad>` first."""
-    counts = Counter(word for photo in photos for caption in photo.captions for word in caption)
+    counts = Counter(word for photo in photos for caption in photo.lessons for word in caption)
     if not counts:
         raise ConfigError("the train split is empty: no vocabulary can be made")
     words = [word for word, count in counts.items() if count >= minimum and word not in (PAD, UNKNOWN, START, END)]
@@ -258,12 +277,14 @@ def _write_left_out(path: Path, problems: Sequence[str]) -> None:
         path.unlink(missing_ok=True)
 
 
-def _write_captions(out: Path, split: str, photos: list[Photo], recipe: Recipe, vocabulary: Vocabulary) -> None:
+def _write_captions(
+    out: Path, split: str, photos: list[Photo], recipe: Recipe, vocabulary: Vocabulary, with_sets: bool
+) -> None:
     generator = random.Random(f"{recipe.seed}-{split}")  # noqa: S311 (which captions to keep is no secret)
     captions: list[list[int]] = []
     lengths: list[int] = []
     for photo in photos:
-        short = [caption for caption in photo.captions if len(caption) <= MAX_WORDS]
+        short = [caption for caption in photo.lessons if len(caption) <= MAX_WORDS]
         extra = max(0, recipe.captions_per_image - len(short))
         for caption in generator.sample(short, min(len(short), recipe.captions_per_image)) + generator.choices(
             short, k=extra
@@ -273,6 +294,13 @@ def _write_captions(out: Path, split: str, photos: list[Photo], recipe: Recipe, 
             captions.append(numbers + [vocabulary.number(PAD)] * (MAX_WORDS + 2 - len(numbers)))
     references = [[list(caption) for caption in photo.captions] for photo in photos]
     numbers = [photo.identity for photo in photos]
-    contents = {"CAPTIONS": captions, "CAPLENS": lengths, "REFERENCES": references, "IDS": numbers}
+    contents: dict[str, object] = {"CAPTIONS": captions, "CAPLENS": lengths, "REFERENCES": references, "IDS": numbers}
+    if any(photo.learned is not None for photo in photos):
+        contents["LEARNED"] = [[list(caption) for caption in photo.lessons] for photo in photos]
+    if with_sets:
+        contents["SETS"] = [[photo.dataset, photo.clip] for photo in photos]
+    for kind in ("LEARNED", "SETS"):
+        if kind not in contents:  # of another run of prepare
+            (out / f"{split}_{kind}_{recipe.base}.json").unlink(missing_ok=True)
     for kind, content in contents.items():
         write_durably(out / f"{split}_{kind}_{recipe.base}.json", json.dumps(content).encode())

@@ -11,14 +11,16 @@ Variant of Self-Critical Sequence Training" (`baseline: mean`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from framecap.captioning.cider import CiderD
+from framecap.captioning.bleu import sentence_bleu
+from framecap.captioning.cider import SCALE, CiderD
 from framecap.captioning.model.decoder import AttentionDecoder, State
 from framecap.captioning.vocabulary import END, Vocabulary
 from framecap.config import TrainConfig
@@ -44,11 +46,28 @@ def reinforce(
             "scheduled_sampling": 0.0,
         }
     )
-    reward = CiderD([[[*words, END] for words in captions] for captions in material.train.split.references])
+    reward = Reward([[[*words, END] for words in captions] for captions in material.train.split.lessons], own.bleu)
     lesson = SelfCritical(model, settings, material.train.features is None, reward, here)
     with folder_of_its_own(out, here):
         run = Run(out, record_of("reinforce", settings, material, model, here), model, here, resume)
         return teach(lesson, material, settings, run, judge_first=True)
+
+
+class Reward:
+    """CIDEr-D of sentences about a photo, and this much of their BLEU-4 on the same scale, 0 to 10."""
+
+    def __init__(self, references: Sequence[Sequence[Sequence[str]]], bleu: float) -> None:
+        self._references, self._bleu, self._cider = references, bleu, CiderD(references)
+
+    def score(self, photo: int, sentences: Sequence[Sequence[str]]) -> list[float]:
+        """Each sentence's reward."""
+        scores = self._cider.score(photo, sentences)
+        if not self._bleu:
+            return scores
+        meant = self._references[photo]
+        return [
+            score + self._bleu * SCALE * sentence_bleu(words, meant) for score, words in zip(scores, sentences, strict=True)
+        ]
 
 
 class Sampled(NamedTuple):
@@ -64,11 +83,15 @@ class Sampled(NamedTuple):
 class SelfCritical(CrossEntropy):
     """Dropout is off: what is sampled from is what is trained."""
 
-    measure, measure_key = "Reward", "reward"  # 100 times the mean CIDEr-D of the samples
+    measure, measure_key = "Reward", "reward"  # 100 times the samples' mean
 
-    def __init__(self, model: Model, config: TrainConfig, from_pictures: bool, reward: CiderD, here: Processes) -> None:
+    def __init__(self, model: Model, config: TrainConfig, from_pictures: bool, reward: Reward, here: Processes) -> None:
         super().__init__(model, config, from_pictures)
         self.reward, self.here, self.vocabulary = reward, here, model.vocabulary
+
+    def judged_by(self, photos: int) -> Literal["cider_d", "validation_loss"]:
+        """Always by CIDEr-D: reward makes people's own captions less probable, so their loss only rises."""
+        return "cider_d"
 
     def train(self, mode: bool = True) -> SelfCritical:
         super().train(mode)
@@ -93,7 +116,7 @@ class SelfCritical(CrossEntropy):
         return Outcome(loss, 100 * rewards.sum() / (photos * own.samples))
 
     def rewards(self, batch: Batch, sampled: Sampled) -> Tensor:
-        """CIDEr-D of each sentence, its end counted as a word, (photos, n)."""
+        """The reward of each sentence, its end counted as a word, (photos, n)."""
         words, lengths = sampled.words.tolist(), sampled.lengths.tolist()
         scores = [
             self.reward.score(

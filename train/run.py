@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import pickle
 import platform
 import shutil
@@ -24,8 +25,9 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
@@ -34,10 +36,11 @@ import framecap
 from framecap.config import TrainConfig
 from framecap.errors import ConfigError
 from train.distributed import Processes
+from train.ema import MovingAverage
 from train.features import digest
 from train.files import claimed, make_folder, parse_json, write_durably
 from train.log import Log, Silence
-from train.material import Material
+from train.material import Material, Photos
 from train.model import Model, load_model, save_model
 from train.precision import Precision
 
@@ -66,18 +69,25 @@ class Progress:
     average: dict[str, Any] | None = None  # scores of the averaged weights
     log_length: int = 0
 
+    by: Literal["cider_d", "validation_loss"] = "cider_d"  # what decides which weights are the best
+
+    def merit(self, entry: Mapping[str, Any]) -> float:
+        """How good a judgement is; more is better."""
+        value = float(entry[self.by])
+        return value if self.by == "cider_d" else -value
+
     def best(self) -> float:
-        """The best CIDEr-D so far, -1 before the first."""
-        return max([-1.0, *(float(entry["cider_d"]) for entry in [*self.history, self.start, self.average] if entry)])
+        """The merit of the best judgement so far, -inf before the first."""
+        return max([-math.inf, *(self.merit(entry) for entry in [*self.history, self.start, self.average] if entry)])
 
     def stale(self) -> int:
         """Epochs since the best one."""
-        scores = [entry["cider_d"] for entry in self.history]
-        return len(scores) - 1 - scores.index(max(scores)) if scores else 0
+        merits = [self.merit(entry) for entry in self.history]
+        return len(merits) - 1 - merits.index(max(merits)) if merits else 0
 
     def best_epochs(self, count: int) -> list[int]:
         """The best epochs' numbers, the best first."""
-        order = sorted(self.history, key=lambda entry: (-entry["cider_d"], entry["epoch"]))
+        order = sorted(self.history, key=lambda entry: (-self.merit(entry), entry["epoch"]))
         return [entry["epoch"] for entry in order[:count]]
 
 
@@ -104,13 +114,16 @@ class Run:
             return Silence()
         return Log(self.folder, self.progress.log_length, self.progress.epoch * steps + self.progress.step)
 
-    def restore(self, lesson: nn.Module, optimizer: torch.optim.Optimizer, precision: Precision) -> None:
+    def restore(
+        self, lesson: nn.Module, optimizer: torch.optim.Optimizer, precision: Precision, average: MovingAverage
+    ) -> None:
         """Put back what was saved, where something was."""
         if self._state is not None:
             try:
                 lesson.load_state_dict(self._state["lesson"])
                 optimizer.load_state_dict(self._state["optimizer"])
                 precision.restore(self._state["precision"])
+                average.restore(self._state["ema"])
             except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
                 raise _not_whole(self.folder / RESUME, error) from None
             self._state = None
@@ -119,7 +132,9 @@ class Run:
         """Whether the last save is so long ago."""
         return time.monotonic() - self._saved >= seconds
 
-    def save(self, lesson: nn.Module, optimizer: torch.optim.Optimizer, precision: Precision, log: Log) -> None:
+    def save(
+        self, lesson: nn.Module, optimizer: torch.optim.Optimizer, precision: Precision, average: MovingAverage, log: Log
+    ) -> None:
         """Save this moment, whole or not at all."""
         self.progress.log_length = log.length
         self._saved = time.monotonic()
@@ -131,6 +146,7 @@ class Run:
             "lesson": lesson.state_dict(),
             "optimizer": optimizer.state_dict(),
             "precision": precision.state(),
+            "ema": average.state(),
         }
         buffer = io.BytesIO()
         torch.save(state, buffer)
@@ -194,7 +210,7 @@ def record_of(command: str, config: TrainConfig, material: Material, model: Mode
         "data": {
             "folder": str(material.train.split.images.parent.absolute()),
             "train": f"{len(material.train)} photos of {material.train.split.images.name}",
-            "judge": f"{len(judged)} photos of {judged.split.images.name} from number {judged.first} on",
+            "judge": f"{len(judged)} photos of {judged.split.images.name}, {_which(judged)}",
             "held_out": material.held_out,
             "vocabulary": hashlib.sha256(material.vocabulary.to_json().encode()).hexdigest(),
         },
@@ -206,6 +222,14 @@ def record_of(command: str, config: TrainConfig, material: Material, model: Mode
         "processes": here.count,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _which(photos: Photos) -> str:
+    """Which photos of their file these are, in a few words that differ where the photos do."""
+    rows = photos.split.in_file(np.arange(len(photos)))
+    if rows[-1] - rows[0] == len(rows) - 1:
+        return f"from number {rows[0]} on"
+    return f"numbers {rows[0]} to {rows[-1]} ({hashlib.sha256(rows.tobytes()).hexdigest()[:8]})"
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

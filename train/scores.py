@@ -122,6 +122,13 @@ def scores_of(found: Statistics) -> Scores:
     return Scores(**{name: float(values[0]) for name, values in everything.items()})
 
 
+def mean_of(several: Sequence[Scores]) -> Scores:
+    """The mean of several sets' scores; what was not measured of all stays unmeasured."""
+    all_values = [asdict(scores) for scores in several]
+    measured = [name for name in all_values[0] if all(values[name] is not None for values in all_values)]
+    return Scores(**{name: float(np.mean([values[name] for values in all_values])) for name in measured})
+
+
 def intervals(
     photos: int, scores: Callable[[Array], Mapping[str, Array]], samples: int = SAMPLES, seed: int = 1
 ) -> dict[str, Interval]:

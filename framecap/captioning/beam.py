@@ -1,7 +1,8 @@
 """Beam search: a decoder's steps in, each frame's best sentences out; one bookkeeping for every runtime (array API).
 
 What is searched: at each step every live sentence of a frame is continued by every word that is allowed (never `<pad>`,
-`<start>`, `<unk>`; no word group of `block_ngrams` words twice; no end before the first word). Of all continuations, those
+`<start>`, `<unk>`; no word group of `block_ngrams` words twice; no content word twice; no end before the first word). Of all
+continuations, those
 among the best `beam` that end become finished, and the best `beam` that do not end live on. A frame is done when it has
 `beam` finished sentences or its sentences have `max_words` words. Sentences are ranked by log-probability divided by
 (words and end) ** length_penalty; only when none has finished, the best unfinished one is given, marked as truncated.
@@ -12,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,22 +27,30 @@ STEPS_BETWEEN_LOOKS = 4  # at whether every frame is done, on an accelerator: ea
 
 @dataclass(frozen=True, kw_only=True)
 class BeamSettings:
-    """How to search. `sentences`: how many of a frame's finished sentences are given, the best first."""
+    """How to search.
+
+    `sentences`: how many of a frame's finished sentences are given, the best first. `repeatable`: the numbers, in order, of
+    the words that a sentence may hold twice (see `repetition.repeatable_numbers`); None: it may hold every word twice.
+    """
 
     beam: int = 5
     max_words: int = 24
     length_penalty: float = 0.7
     block_ngrams: int = 3
     sentences: int = 1
+    repeatable: tuple[int, ...] | None = None
 
     @property
     def candidates(self) -> int:
         """How many of each live sentence's best next words the search must see to be exact.
 
         2 * beam, and as many as can be blocked: the end at the first step, and each word that followed an earlier
-        occurrence of the last n - 1 words (these followers differ, so there are at most max_words / (n - 1) + 1).
+        occurrence of the last n - 1 words (these followers differ, so there are at most max_words / (n - 1) + 1). Where
+        content words are said once, every blocked word is one of the sentence's own, of which there are max_words at most.
         """
         n = self.block_ngrams
+        if self.repeatable is not None:
+            return 2 * self.beam + 1 + self.max_words
         return 2 * self.beam + 1 + (self.max_words // max(1, n - 1) + 1 if n else 0)
 
 
@@ -118,6 +128,7 @@ class Search:
         self.xp = xp = array_namespace(log_probabilities)
         where, frames, kind = device(log_probabilities), decoder.frames, log_probabilities.dtype
         self._rows = _Rows(xp, frames, where)
+        self._repeatable = None if settings.repeatable is None else _table(xp, where, settings.repeatable)
         self.totals = xp.zeros((frames, 1), dtype=kind, device=where)
         self.history = xp.zeros((frames, 1, 0), dtype=words.dtype, device=where)
         self.finished = _Finished(xp, xp.full((frames, settings.beam), -xp.inf, dtype=kind, device=where), settings)
@@ -157,6 +168,8 @@ class Search:
             totals = xp.where(words == self.end, -xp.inf, totals)
         if n and self.length >= n:
             totals = xp.where(_repeats(xp, self.history, words, n), -xp.inf, totals)
+        if self._repeatable is not None and self.steps:
+            totals = xp.where(_said_before(xp, self._content(), words), -xp.inf, totals)
         flat = (frames, beams * candidates)
         totals = xp.reshape(totals, flat)
         order = xp.argsort(totals, axis=1, descending=True, stable=True)[:, : 2 * self.settings.beam]
@@ -168,6 +181,13 @@ class Search:
         self._attention = attention
         self._heard.append(log_probabilities)
         self.finished.add(self._best, self._ends, self.length, self._rows)
+
+    def _content(self) -> Array:
+        """The live sentences' words, those that may be repeated blanked out."""
+        xp, table = self.xp, self._repeatable
+        assert table is not None
+        places = xp.reshape(xp.clip(self.history, None, table.shape[0] - 1), (-1,))
+        return xp.where(xp.reshape(xp.take(table, places), self.history.shape), _NO_WORD, self.history)
 
     def found(self) -> Found:
         """The sentences themselves, by following the parents back from their ends; the search is as it was before."""
@@ -246,6 +266,22 @@ def _repeats(xp: Any, history: Array, words: Array, n: int) -> Array:
         last = history[:, :, length - n + 1 + place, None]
         followers = xp.where(history[:, :, place : place + groups] == last, followers, _NO_WORD)
     return xp.any(words[:, :, :, None] == followers[:, :, None, :], axis=3)
+
+
+@lru_cache(maxsize=64)
+def _table(xp: Any, where: Any, repeatable: tuple[int, ...]) -> Array:
+    """Which word numbers may be repeated; the last entry stands for all larger ones, which may not.
+
+    Made once for a device: while its steps are recorded, nothing can be copied to it.
+    """
+    last = max(repeatable, default=0) + 1
+    allowed = set(repeatable)
+    return xp.asarray([number in allowed for number in range(last + 1)], device=where)
+
+
+def _said_before(xp: Any, content: Array, words: Array) -> Array:
+    """(frames, beams, candidates): whether the sentence's content words, (frames, beams, length), hold the candidate."""
+    return xp.any(words[:, :, :, None] == content[:, :, None, :], axis=3)
 
 
 class _Finished:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -39,6 +40,21 @@ def bleu(sums: Array) -> list[Array]:
     penalty = np.where(ratio < 1, np.exp(1 - 1 / ratio), 1.0)
     precisions = np.cumprod((correct + tiny) / (guessed + small), axis=1)
     return [np.asarray(penalty * precisions[:, n] ** (1 / (n + 1)), np.float64) for n in range(LONGEST)]
+
+
+def sentence_bleu(said: Words, references: Sequence[Words]) -> float:
+    """BLEU-4 of one sentence, 0 to 1, one added to the counts of 2-grams and longer.
+
+    Source: Lin and Och 2004, "ORANGE: a Method for Evaluating Automatic Evaluation Metrics for Machine Translation".
+    """
+    if not said:
+        return 0.0
+    length, closest, *numbers = counts(said, references)
+    guessed, correct = numbers[:LONGEST], numbers[LONGEST:]
+    if not correct[0]:
+        return 0.0
+    precisions = [(correct[n] + (n > 0)) / (guessed[n] + (n > 0)) for n in range(LONGEST)]
+    return math.prod(precisions) ** (1 / LONGEST) * min(1.0, math.exp(1 - closest / length))
 
 
 def _grams(words: Words) -> Counter[tuple[str, ...]]:

@@ -11,6 +11,7 @@ import numpy as np
 from framecap.captioning.beam import BeamSettings, Decoder, Sentence
 from framecap.captioning.bundle import Bundle
 from framecap.captioning.caption import Caption, Images, ModelName, Pictures
+from framecap.captioning.repetition import repeatable_numbers
 from framecap.captioning.score import score
 from framecap.captioning.vocabulary import sentence
 from framecap.config import CaptioningConfig
@@ -60,6 +61,7 @@ class BundleCaptioner:
             length_penalty=config.length_penalty,
             block_ngrams=config.block_ngrams,
             sentences=1 + config.alternatives,
+            repeatable=repeatable_numbers(bundle.vocabulary) if config.block_repeats else None,
         )
 
     @property

@@ -68,6 +68,7 @@ class CaptioningConfig(Section):
     max_words: int = Field(24, ge=1, le=100)
     length_penalty: float = Field(0.7, ge=0, le=5, description="scores are divided by words ** this")
     block_ngrams: int = Field(3, ge=0, le=10, description="word groups of this length never repeat in a caption; 0: off")
+    block_repeats: bool = Field(True, description="no content word stands twice in a caption of a bundle")
     alternatives: int = Field(2, ge=0, le=32, description="other captions kept in the sidecar")
     uncertain_below: Fraction = Field(0.5, description="a caption of less confidence is marked uncertain")
     capitalise: bool = True

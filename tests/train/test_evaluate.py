@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from train.__main__ import main
 from train.dataset import DataFolder
 from train.evaluate import evaluate, write_scores
 from train.java_scores import JavaScore
+from train.page import drawn
 from train.prepare import Recipe, prepare
 from train.scores import score
 from train.seed_bleu import teacher_forced
@@ -123,6 +125,26 @@ def test_json_is_one_line_on_standard_output(tiny_bundle: Path, data: Path, caps
     assert code == 0
     assert json.loads(said)["split"] == "test"
     assert set(json.loads(said)["definitions"]) >= {"bleu_1..4", "cider_d", "meteor"}
+
+
+@pytest.mark.usefixtures("no_java")
+def test_a_page_shows_captions_to_count(
+    tiny_bundle: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "captions.html"
+    code, _, _ = command(capsys, "--bundle", tiny_bundle, "--data", data, "--show", 4, "--page", page)
+    assert code == 0
+    text = page.read_text()
+    assert (text.count("<article>"), text.count('<button value="partly"')) == (4, 4)
+    assert len(set(re.findall(r'src="data:image/jpeg;base64,([^"]+)"', text))) == 4
+    assert not re.findall(r"https?://|<link|src=\"(?!data:)", text)
+    split = DataFolder(data).split("VAL")
+    captions = evaluate(open_bundle(str(tiny_bundle)), split, CaptioningConfig()).captions
+    shown = drawn(len(split), 4, 1)
+    assert re.findall(r"<h2>(.*?)</h2>", text) == [captions[place].text for place in shown]
+    for place in shown:
+        assert f"<li>{' '.join(split.references[place][0])}</li>" in text
+    assert command(capsys, "--data", data, "--show", 0)[0] == 2
 
 
 def without(data: Path, kind: str, folder: Path) -> Path:

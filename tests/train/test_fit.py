@@ -22,7 +22,7 @@ from train.evaluate import evaluate
 from train.fit import fit, learning_rate_factor
 from train.lessons import CrossEntropy, unroll
 from train.material import Material, gather
-from train.model import Model, new_model
+from train.model import Model, load_model, new_model
 
 
 def weights(model: Model) -> dict[str, torch.Tensor]:
@@ -31,6 +31,22 @@ def weights(model: Model) -> dict[str, torch.Tensor]:
 
 def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
     return {name for name in before if not torch.equal(before[name], after[name])}
+
+
+@pytest.fixture
+def cider_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even of the six photos that judge here."""
+    monkeypatch.setattr("train.lessons.FEWEST_FOR_CIDER", 1)
+
+
+def test_few_photos_judge_by_validation_loss(folder: DataFolder, material: Material, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"epochs": 3, "patience": 3, "learning_rate": 0.01})
+    fit(config, material, plain_model(config, folder), tmp_path, HERE)
+    log = (tmp_path / "log.txt").read_text()
+    assert log.count("judged by validation loss, not by CIDEr-D: 6 image(s) are too few for it") == 1
+    history = json.loads((tmp_path / "history.json").read_text())
+    lowest = min(history, key=lambda epoch: epoch["validation_loss"])["epoch"]
+    assert load_model(tmp_path / "best.safetensors").about["is"] == {"epoch": lowest}
 
 
 def test_the_decoder_learns_to_say_what_it_sees(folder: DataFolder, material: Material, tmp_path: Path) -> None:
@@ -94,6 +110,7 @@ def test_only_what_is_to_be_trained_changes(folder: DataFolder, tmp_path: Path, 
     }
 
 
+@pytest.mark.usefixtures("cider_decides")
 def test_training_on_from_a_trained_model_never_ends_worse(folder: DataFolder, material: Material, tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"epochs": 20, "patience": 20, "learning_rate": 0.01})
     good = fit(config, material, plain_model(config, folder), tmp_path / "good", HERE)
@@ -104,6 +121,7 @@ def test_training_on_from_a_trained_model_never_ends_worse(folder: DataFolder, m
     assert changed(before, weights(kept)) == set()
 
 
+@pytest.mark.usefixtures("cider_decides")
 def test_the_best_epochs_are_averaged(folder: DataFolder, material: Material, tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"epochs": 4, "patience": 4, "average": 2, "learning_rate": 0.01})
     best = weights(fit(config, material, plain_model(config, folder), tmp_path, HERE))
@@ -111,7 +129,6 @@ def test_the_best_epochs_are_averaged(folder: DataFolder, material: Material, tm
     epochs = sorted(sorted(range(4), key=lambda epoch: -history[epoch]["cider_d"])[:2])
     kept = sorted(tmp_path.glob("epoch-*.safetensors"))
     assert [path.name for path in kept] == [f"epoch-{epoch}.safetensors" for epoch in epochs]
-    from train.model import load_model
     from train.run import Run, record_of
 
     model = plain_model(config, folder)

@@ -112,15 +112,15 @@ def test_half_of_the_cached_features_are_mirrored(material: Material) -> None:
 def test_held_out_photos_judge_with_their_own_pictures(folder: DataFolder, tmp_path: Path) -> None:
     model = new_model(PICTURES, folder.vocabulary, pretrained=False)
     material = gather(folder, model.encoder, 8, tmp_path, PICTURES, HERE)
-    assert (len(material.train), len(material.judge), material.judge.first) == (28, 8, 28)
+    assert (len(material.train), len(material.judge)) == (28, 8)
     split = folder.split("TRAIN")
-    np.testing.assert_array_equal(material.judge.pictures(np.array([0, 7])), split.pictures(28, 36)[[0, 7]])
+    np.testing.assert_array_equal(material.judge.split.pictures_of(np.array([0, 7])), split.pictures(28, 36)[[0, 7]])
     assert material.judge.split.references == split.references[28:]
     cached = gather(folder, model.encoder, 8, tmp_path, CONFIG, HERE)
     assert cached.judge.features is not None
     with torch.no_grad():
         expected = model.encoder(torch.from_numpy(split.pictures(28, 36)))
-    np.testing.assert_allclose(cached.judge.features[:, 0], expected, rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(cached.judge.seen(np.arange(8)), expected, rtol=2e-3, atol=2e-3)
 
 
 def test_photos_to_judge_by_come_out_even(photos: Photos) -> None:

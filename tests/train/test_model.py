@@ -51,7 +51,7 @@ def test_short_names_find_it(tmp_path: Path) -> None:
 def test_another_architecture_is_refused(model: Model, tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"hidden": 64, "encoder": "resnet18"})
     with pytest.raises(
-        ConfigError, match=r"train\.encoder is 'resnet18' but 'test_efficientnet' in the checkpoint; train\.grid"
+        ConfigError, match=r"train\.encoder is 'resnet18' but 'test_efficientnet' in the checkpoint; train\.hidden"
     ):
         check_architecture(model, config, tmp_path)
     check_architecture(model, CONFIG.model_copy(update={"grid": 3}), tmp_path)

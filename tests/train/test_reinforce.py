@@ -17,7 +17,7 @@ from train.dataset import DataFolder
 from train.fit import fit
 from train.material import Batch, Epoch, Material
 from train.model import Model
-from train.reinforce import Sampled, SelfCritical, reinforce, sample
+from train.reinforce import Reward, Sampled, SelfCritical, reinforce, sample
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def settings(**update: object) -> TrainConfig:
 
 
 def lesson_of(model: Model, material: Material, **update: object) -> SelfCritical:
-    reward = CiderD([[[*words, END] for words in captions] for captions in material.train.split.references])
+    reward = Reward([[[*words, END] for words in captions] for captions in material.train.split.references], 0.0)
     lesson = SelfCritical(model, settings(**update), False, reward, HERE)
     lesson.train()
     return lesson
