@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from framecap.errors import SidecarError
 
-SCHEMA_VERSION = 2  # since 2 the confidence of a caption may be null
+SCHEMA_VERSION = 3  # since 2 the confidence of a caption may be null; since 3 a second look may have replaced it
 MAX_SIDECAR_BYTES = 1 << 20  # a reader refuses more: no caption is that long
 
 _INT64 = (1 << 63) - 1  # what tables and databases hold
@@ -93,6 +93,15 @@ class Model(_Part):
     runtime: str
 
 
+class FirstLook(_Part):
+    """What the first captioner said of a frame that a second one captioned again."""
+
+    caption: str = Field(min_length=1)
+    confidence: Probability | None = None
+    uncertain: bool | None = None
+    model: Model
+
+
 class Timings(_Part):
     """Where the time of this frame went, in milliseconds; `caption` is the whole batch's."""
 
@@ -135,6 +144,12 @@ class Sidecar(_Part):
     tokens: list[Token] = Field(default_factory=list)
     alternatives: list[Alternative] = Field(default_factory=list)
     truncated: bool = Field(False, description="no sentence ended within the length limit; this is the best part of one")
+    first_look: FirstLook | None = Field(
+        None, description="what the first captioner said, where `caption`, `confidence` and `model` are a second look's"
+    )
+    new_scene: bool | None = Field(
+        None, description="whether the frame is the first one of a scene of its camera; null: not determined"
+    )
     duplicate_of: str | None = Field(None, description="key of the earlier frame whose caption this is")
     warnings: list[str] = Field(default_factory=list, description="what the decoder complained of")
     error: Failure | None = None

@@ -37,6 +37,7 @@ ROOMS = [
     "worker",
     "timeline",
     "events",
+    "refine",
     "upkeep",
     "viewer",
     "bench",  # measures them all; cli alone knows it

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 import framecap
-from framecap.cli.parsers import events, looking, measuring, reading, running, upkeep
+from framecap.cli.parsers import events, looking, measuring, reading, refine, running, upkeep
 from framecap.cli.parsers.shared import Formatter, Parser
 
 EXIT_CODES = """exit codes:
@@ -29,6 +29,6 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"framecap {framecap.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (running, reading, looking, events, upkeep, measuring):
+    for group in (running, reading, looking, events, refine, upkeep, measuring):
         group.add(commands)
     return parser

@@ -89,7 +89,7 @@ def _refuse_unknown(
         below = _section_of(section.model_fields[key].annotation)
         if below is None:
             continue
-        if value is None:
+        if value is None and type(None) not in get_args(section.model_fields[key].annotation):
             raise ConfigError(f"{origin}: '{where}' is empty: give it keys, or leave it out")
         for place, item in _items(value, where):
             _refuse_unknown(item, below, schema, origin, f"{place}.")

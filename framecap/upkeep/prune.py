@@ -24,15 +24,15 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}  # seconds
 _AGE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([smhdw])")
 
 
-def parse_age(text: str) -> timedelta:
-    """`30d` as a time span; also s, m (minutes), h and w. Raises ConfigError."""
+def parse_age(text: str, flag: str = "--older-than") -> timedelta:
+    """`30d` as a time span; also s, m (minutes), h and w. Raises ConfigError, naming the flag."""
     match = _AGE.fullmatch(text)
     try:
         if match is not None:
             return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
     except OverflowError:
         pass
-    raise ConfigError(f"--older-than: {text!r}: a number and its unit are expected: 45m, 12h, 30d or 8w")
+    raise ConfigError(f"{flag}: {text!r}: a number and its unit are expected: 45m, 12h, 30d or 8w")
 
 
 def time_before(age: str) -> datetime:

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from framecap.config import StoreConfig
 from framecap.errors import ConfigError, StoreUnavailable
 from framecap.frames import embed_position
-from framecap.sidecar import Alternative, Sidecar, Token, decode
+from framecap.sidecar import Alternative, FirstLook, Sidecar, Token, decode
 from framecap.stores import open_store
 from framecap.stores.base import Store
 from framecap.timeline.export import pictures
@@ -35,7 +35,7 @@ from framecap.timeline.export.subtitles import Srt, WebVtt
 from framecap.timeline.export.writer import Writer
 from framecap.timeline.segments import segments
 from tests.system_packages import needs_package
-from tests.timeline.committing import NOON, SECOND, make, own
+from tests.timeline.committing import MODEL, NOON, SECOND, make, own
 
 GAP = timedelta(seconds=60)
 JPEG = b"\xff\xd8\xff\xe0 a picture \xff\xd9"
@@ -61,10 +61,16 @@ def written(form: str, sidecars: list[Sidecar], store: Store, to: Path) -> Write
 def everything() -> list[Sidecar]:
     return [
         at(0, "A dog & a <cat>."),
-        at(1, "A dog & a <cat>.", tokens=[Token(text="a", log_probability=-0.5)], steady_caption="A dog."),
+        at(1, "A dog & a <cat>.", tokens=[Token(text="a", log_probability=-0.5)], steady_caption="A dog.", new_scene=True),
         at(2, None),
         at(3, "Ünïcode, 狗, \u2028 and\nlines --> \x00.", alternatives=[Alternative(caption="A.", confidence=0.1)]),
-        make("photos/COCO_val2014_000000391895.jpg", NOON + 9 * SECOND, "A bike.", uncertain=True),
+        make(
+            "photos/COCO_val2014_000000391895.jpg",
+            NOON + 9 * SECOND,
+            "A bike.",
+            uncertain=True,
+            first_look=FirstLook(caption="A dog.", confidence=0.1, uncertain=True, model=MODEL),
+        ),
     ]
 
 
@@ -203,7 +209,8 @@ def test_a_parquet_table_has_every_field(tmp_path: Path, store: Store, monkeypat
                 again.setdefault(part, {})[field] = value
             else:
                 again[name] = value
-        again = {name: None if isinstance(v, dict) and set(v.values()) == {None} else v for name, v in again.items()}
+        none = {name for name, v in again.items() if isinstance(v, dict) and all(one is None for one in v.values())}
+        again |= dict.fromkeys(none)
         assert Sidecar.model_validate(again) == sidecar
 
 
