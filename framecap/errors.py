@@ -21,8 +21,8 @@
     │   └── PoisonFrame          a frame that came back from its workers too often
     ├── DecodeError            the bytes of one frame
     │   ├── EmptyFrame           zero bytes                                    retry until settled
-    │   ├── TruncatedFrame       the end of the picture is missing             retry until settled
-    │   ├── UndecodableFrame     not a picture, or a broken one
+    │   ├── TruncatedFrame       the end of the image is missing             retry until settled
+    │   ├── UndecodableFrame     not an image, or a broken one
     │   ├── OversizedFrame       more pixels or bytes than allowed
     │   ├── DecoderCrashed       the decoder died of it                        retry
     │   └── DecoderTimeout       the decoder hung on it                        retry
@@ -34,9 +34,9 @@
     │   │   └── CaptionerDenied    it takes neither this key nor this model    exit 2; retry as above
     │   ├── CaptionTimeout       it did not answer in time                     retry
     │   ├── CaptionerFault       an error of its own, or no readable answer    retry
-    │   ├── CaptionRefused       it does not want to caption this picture
+    │   ├── CaptionRefused       it does not want to caption this image
     │   │   └── RequestRefused     its answer is 4xx: what it was sent is wrong
-    │   └── CaptionTooLong       its answer is no caption but an essay
+    │   └── CaptionTooLong       its answer is no caption but response too long
     ├── SidecarError           bytes that are no valid sidecar
     ├── IndexUnavailable       the search index cannot be read or written       retry
     └── EventError             what a rule does with a caption

@@ -3,7 +3,7 @@
 A test of a row is marked `@pytest.mark.faults(row)`. It takes `full` (whether `--full` was given) to choose its size, and
 `figure` to say what it saw: `figure("200 kills over 2,000 frames: 0 missing, 0 torn, 0 double")`. A row is at its mark when
 something tests it and all of that passed: what is skipped or missing is a failure of `make faults`. Only what a GPU is
-needed for is left out where there is none, and the row says so.
+needed for is skipped where there is none, and the row says so.
 """
 
 from __future__ import annotations

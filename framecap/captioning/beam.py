@@ -22,7 +22,7 @@ from array_api_compat import array_namespace, device, to_device
 
 Array = Any  # of whichever array library the runtime uses
 _NO_WORD = -1
-STEPS_BETWEEN_LOOKS = 4  # at whether every frame is done, on an accelerator: each look waits for it
+STEPS_BETWEEN_CHECKS = 4  # at whether every frame is done, on an accelerator: each look waits for it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class Decoder(Protocol):
         """Continue sentence `parents[f, b]` of frame f by `words[f, b]`, for each beam b; None: begin with `<start>`.
 
         Returns the best `candidates` next words of each sentence: log-probabilities (frames, beams, candidates), best
-        first, their numbers (the same shape, integers) and the attention (frames, beams, places). Words that are never
+        first, their numbers (the same shape, integers) and the attention (frames, beams, locations). Words that are never
         said have -inf. Beginning gives one beam.
         """
         ...
@@ -79,7 +79,7 @@ class Sentence:
     score: float
     confidence: float
     truncated: bool
-    attention: npt.NDArray[np.float32] | None = field(compare=False, repr=False)  # (words, places), of the best one only
+    attention: npt.NDArray[np.float32] | None = field(compare=False, repr=False)  # (words, locations), of the best one only
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,17 +94,17 @@ class _Step:
 
 def search(decoder: Decoder, end: int, settings: BeamSettings) -> list[list[Sentence] | None]:
     """For each frame its best sentences, or None where the decoder gave NaN."""
-    under_way = Search(decoder, end, settings)
-    look_every = 1 if str(device(under_way.totals)) == "cpu" else STEPS_BETWEEN_LOOKS
+    under_way = BeamSearch(decoder, end, settings)
+    check_every = 1 if str(device(under_way.totals)) == "cpu" else STEPS_BETWEEN_CHECKS
     while under_way.length < settings.max_words:
-        if under_way.length % look_every == 0 and bool(under_way.done):
+        if under_way.length % check_every == 0 and bool(under_way.done):
             break
         under_way.advance()
     return read(under_way.found())
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class BeamResult:
     """What a search found, as arrays of its library: n = min(sentences, beam) sentences a frame, the best first.
 
     What lies beyond a sentence's `lengths` means nothing. A score of -inf: there is no such sentence.
@@ -112,14 +112,14 @@ class Found:
 
     words: Array  # (frames, n, longest)
     log_probabilities: Array  # (frames, n, longest)
-    attention: Array  # (frames, longest, places), of the best
+    attention: Array  # (frames, longest, locations), of the best
     lengths: Array  # (frames, n), words without the end
     scores: Array  # (frames, n)
     ends: Array  # (frames, n), the end's log-probability; -inf: the sentence is truncated
     broken: Array  # (frames,): the decoder gave NaN
 
 
-class Search:
+class BeamSearch:
     """A search under way, one word a step. It waits for nothing: a device may record its steps, and play them again."""
 
     def __init__(self, decoder: Decoder, end: int, settings: BeamSettings) -> None:
@@ -154,8 +154,8 @@ class Search:
         take = self._rows.taker(order, totals.shape[1])
         parents, words = take(best.parents), take(best.words)
         self.totals = take(totals)
-        said = [self._rows.taker(parents, self.history.shape[1])(self.history)] if self.steps else []
-        self.history = self.xp.concat([*said, words[:, :, None]], axis=2)
+        output = [self._rows.taker(parents, self.history.shape[1])(self.history)] if self.steps else []
+        self.history = self.xp.concat([*output, words[:, :, None]], axis=2)
         self.steps.append(_Step(parents, words, take(best.log_probabilities), self._attention))
         self._judge(*self.decoder.step(parents, words, self.settings.candidates))
 
@@ -169,7 +169,7 @@ class Search:
         if n and self.length >= n:
             totals = xp.where(_repeats(xp, self.history, words, n), -xp.inf, totals)
         if self._repeatable is not None and self.steps:
-            totals = xp.where(_said_before(xp, self._content(), words), -xp.inf, totals)
+            totals = xp.where(_reported_before(xp, self._content(), words), -xp.inf, totals)
         flat = (frames, beams * candidates)
         totals = xp.reshape(totals, flat)
         order = xp.argsort(totals, axis=1, descending=True, stable=True)[:, : 2 * self.settings.beam]
@@ -186,23 +186,23 @@ class Search:
         """The live sentences' words, those that may be repeated blanked out."""
         xp, table = self.xp, self._repeatable
         assert table is not None
-        places = xp.reshape(xp.clip(self.history, None, table.shape[0] - 1), (-1,))
-        return xp.where(xp.reshape(xp.take(table, places), self.history.shape), _NO_WORD, self.history)
+        locations = xp.reshape(xp.clip(self.history, None, table.shape[0] - 1), (-1,))
+        return xp.where(xp.reshape(xp.take(table, locations), self.history.shape), _NO_WORD, self.history)
 
-    def found(self) -> Found:
+    def found(self) -> BeamResult:
         """The sentences themselves, by following the parents back from their ends; the search is as it was before."""
         xp, beam, done = self.xp, self.settings.beam, self.finished
         n = min(self.settings.sentences, beam)
-        scores, ends, places = done.scores[:, :n], done.ends[:, :n], done.places[:, :n]
+        scores, ends, locations = done.scores[:, :n], done.ends[:, :n], done.locations[:, :n]
         rows = _Rows(xp, len(scores), device(scores))  # of its own: a recorded step must not need what is made here
         best = xp.argmax(self.totals, axis=1)[:, None]  # of those that did not finish
         score = rows.taker(best, self.totals.shape[1])(self.totals) / max(1, self.length) ** self.settings.length_penalty
         truncated = xp.logical_and(xp.isinf(scores), xp.arange(n, device=device(scores))[None, :] == 0)
-        beams = xp.where(truncated, xp.astype(best, places.dtype), places % beam)
-        lengths = xp.where(truncated, self.length, places // beam)
+        beams = xp.where(truncated, xp.astype(best, locations.dtype), locations % beam)
+        lengths = xp.where(truncated, self.length, locations // beam)
         heard = xp.concat([xp.reshape(values, (len(values), -1)) for values in self._heard], axis=1)
         broken = xp.any(xp.isnan(heard), axis=1)
-        return Found(*self._followed(rows, beams, lengths), lengths, xp.where(truncated, score, scores), ends, broken)
+        return BeamResult(*self._followed(rows, beams, lengths), lengths, xp.where(truncated, score, scores), ends, broken)
 
     def _followed(self, rows: _Rows, beams: Array, lengths: Array) -> tuple[Array, Array, Array]:
         """Words, log-probabilities and attention of the sentences that `beams` (frames, n) held after `lengths` words."""
@@ -262,9 +262,9 @@ def _repeats(xp: Any, history: Array, words: Array, n: int) -> Array:
     length = history.shape[2]
     groups = length - n + 1
     followers = history[:, :, n - 1 :]
-    for place in range(n - 1):  # a follower counts where the n - 1 words before it are the last n - 1
-        last = history[:, :, length - n + 1 + place, None]
-        followers = xp.where(history[:, :, place : place + groups] == last, followers, _NO_WORD)
+    for index in range(n - 1):  # a follower counts where the n - 1 words before it are the last n - 1
+        last = history[:, :, length - n + 1 + index, None]
+        followers = xp.where(history[:, :, index : index + groups] == last, followers, _NO_WORD)
     return xp.any(words[:, :, :, None] == followers[:, :, None, :], axis=3)
 
 
@@ -279,7 +279,7 @@ def _table(xp: Any, where: Any, repeatable: tuple[int, ...]) -> Array:
     return xp.asarray([number in allowed for number in range(last + 1)], device=where)
 
 
-def _said_before(xp: Any, content: Array, words: Array) -> Array:
+def _reported_before(xp: Any, content: Array, words: Array) -> Array:
     """(frames, beams, candidates): whether the sentence's content words, (frames, beams, length), hold the candidate."""
     return xp.any(words[:, :, :, None] == content[:, :, None, :], axis=3)
 
@@ -287,14 +287,14 @@ def _said_before(xp: Any, content: Array, words: Array) -> Array:
 class _Finished:
     """The finished sentences of each frame, the best `beam` by score: the end's log-probability, and where they ended.
 
-    `places` are step * beam + parent.
+    `locations` are step * beam + parent.
     """
 
     def __init__(self, xp: Any, nothing: Array, settings: BeamSettings) -> None:
         self.xp, self.settings = xp, settings
         self.scores = nothing
         self.ends = nothing
-        self.places = xp.zeros(nothing.shape, dtype=xp.int64, device=device(nothing))
+        self.locations = xp.zeros(nothing.shape, dtype=xp.int64, device=device(nothing))
 
     @property
     def enough(self) -> Array:
@@ -310,11 +310,11 @@ class _Finished:
         take = rows.taker(xp.argsort(scores, axis=1, descending=True, stable=True)[:, :beam], scores.shape[1])
         self.scores = take(scores)
         self.ends = take(xp.concat([self.ends, best.log_probabilities[:, :beam]], axis=1))
-        places = xp.astype(best.parents[:, :beam], xp.int64) + step * beam
-        self.places = take(xp.concat([self.places, places], axis=1))
+        locations = xp.astype(best.parents[:, :beam], xp.int64) + step * beam
+        self.locations = take(xp.concat([self.locations, locations], axis=1))
 
 
-def read(found: Found) -> list[list[Sentence] | None]:
+def read(found: BeamResult) -> list[list[Sentence] | None]:
     """The sentences in Python's own types; None where the decoder gave NaN."""
     words, log_probabilities, lengths, scores, ends, broken = (
         _numpy(values).tolist()

@@ -10,7 +10,7 @@ from framecap.cli.parsers.shared import Formatter, Parser
 
 EXIT_CODES = """exit codes:
   0  all done
-  1  something failed; what, was said
+  1  one or more frames failed; see the log
   2  wrong use or configuration
   3  something is missing on this machine; how to get it, was said
 """

@@ -8,16 +8,16 @@ import os
 from datetime import timedelta
 from pathlib import Path
 
+from framecap.app import parts
 from framecap.captioning.load import load_captioner
-from framecap.cli import parts
 from framecap.config import Config
 from framecap.errors import ConfigError
-from framecap.refine.run import Refiner, RefineSummary, share_of_budget
+from framecap.refine.refiner import Refiner, RefineSummary, share_of_budget
 from framecap.refine.second_look import Outcome
 from framecap.refine.state import RefineState
+from framecap.runtime.signals import stop_on_signals
 from framecap.stores.base import Store
 from framecap.telemetry import set_up_logging
-from framecap.worker.lifecycle import stop_on_signals
 
 logger = logging.getLogger(__name__)
 
@@ -26,12 +26,12 @@ def refine(config: Config, *, once: bool, backlog: timedelta | None) -> int:
     """Follow and refine until SIGTERM; with `once` until no frame waits."""
     set_up_logging(config.log.level, config.log.format)
     with stop_on_signals() as stop, parts.served(config.telemetry):
-        summary = run_refiner(config, parts.Waitable(stop), once=once, backlog=backlog)
+        summary = run_refiner(config, parts.PollingStop(stop), once=once, backlog=backlog)
     logger.info("second looks: %s; %d frames wait", _counts(summary), summary.waiting)
     return 1 if once and summary.outcomes.get(Outcome.FAILED.value) else 0
 
 
-def run_refiner(config: Config, stop: parts.Waitable, *, once: bool, backlog: timedelta | None) -> RefineSummary:
+def run_refiner(config: Config, stop: parts.PollingStop, *, once: bool, backlog: timedelta | None) -> RefineSummary:
     """Run a refiner as the configuration says.
 
     Raises:

@@ -80,7 +80,7 @@ __all__ = [
 
 
 class Config(Section):
-    """Everything; one section per room."""
+    """Everything; one section per package."""
 
     store: StoreConfig = StoreConfig()
     capture: CaptureConfig = CaptureConfig()

@@ -36,7 +36,7 @@ class TrainConfig(Section):
     """python -m train fit."""
 
     encoder: str = Field("efficientnet_lite0", description="efficientnet_lite0..2, or a torchvision or timm model's name")
-    size: int = Field(224, ge=32, le=1024, description="side of the pictures in pixels")
+    size: int = Field(224, ge=32, le=1024, description="side of the images in pixels")
     grid: int | None = Field(None, ge=1, le=64, description="the decoder looks at grid x grid places; null: as they come")
     embedding: int = Field(384, ge=1, le=16_384, description="width of a word's vector")
     hidden: int = Field(512, ge=1, le=16_384, description="width of the LSTM")
@@ -49,12 +49,12 @@ class TrainConfig(Section):
         "none", description="which of the encoder's stages are trained; last: the second half of them"
     )
     cache_features: bool = Field(
-        True, description="a frozen encoder's features are kept on disk, where pictures are only mirrored; false: never"
+        True, description="a frozen encoder's features are kept on disk, where images are only mirrored; false: never"
     )
     mirror: bool = Field(True, description="half of the photos are seen mirrored")
     crop: float = Field(1.0, gt=0, le=1, description="a random crop keeps this part of a side at least; 1: no crops")
     colour: float = Field(0.0, ge=0, lt=1, description="brightness, contrast and saturation vary by this part; 0: no")
-    workers: int = Field(2, ge=0, le=256, description="processes that read pictures where features are not cached")
+    workers: int = Field(2, ge=0, le=256, description="processes that read images where features are not cached")
     amp: Literal["auto", "bf16", "fp16", "fp32", "apex"] = Field(
         "auto", description="auto: bf16 where the device has it in hardware, else fp16 on a GPU, else fp32"
     )

@@ -22,7 +22,7 @@ class Rule:
         when = config.when
         where = f"rule {config.name!r}"
         self.name = config.name
-        self.quiet = None if when.quiet_minutes is None else timedelta(minutes=when.quiet_minutes)
+        self.cooldown = None if when.cooldown_minutes is None else timedelta(minutes=when.cooldown_minutes)
         self._when = when
         self._words = any_of(when.words)
         self._hours = None if when.between is None else _Hours.of(when, where)

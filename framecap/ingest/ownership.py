@@ -12,7 +12,7 @@ import threading
 
 from framecap.errors import FramecapError
 from framecap.frames import parse_key
-from framecap.sidecar import is_foreign
+from framecap.sidecars.sidecar import is_foreign
 from framecap.stores.base import Entry, Store
 from framecap.telemetry import foreign_sidecars
 

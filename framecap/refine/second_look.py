@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from framecap import sidecar
 from framecap.captioning.caption import Caption, Captioner, ModelName
 from framecap.config import WorkerConfig
+from framecap.decoding.pool import DecodedFrame, DecoderPool, DecoderSettings
 from framecap.errors import FrameGone, ModelError, SidecarError
 from framecap.refine.selection import may_be_refined
 from framecap.refine.state import Candidate
-from framecap.sidecar import FirstLook, Sidecar
-from framecap.stores.base import Commit, Store
-from framecap.timeline.reading import commit_id
-from framecap.worker.decoders import Decoded, DecoderPool, DecoderSettings
+from framecap.sidecars import sidecar
+from framecap.sidecars.reader import commit_id
+from framecap.sidecars.sidecar import FirstLook, Sidecar
+from framecap.stores.base import CommitResult, Store
 
 
 class Outcome(StrEnum):
@@ -36,7 +36,7 @@ class Prepared:
 
     data: bytes
     first: Sidecar
-    image: Decoded
+    image: DecodedFrame
 
 
 class SecondLook:
@@ -45,7 +45,7 @@ class SecondLook:
     def __init__(self, store: Store, captioner: Captioner, worker: WorkerConfig, decoders: int) -> None:
         self._store, self._captioner, self._max_bytes = store, captioner, worker.max_bytes
         settings = DecoderSettings(
-            captioner.image_size, worker.max_pixels, worker.decode_timeout_seconds, squash=captioner.squashes
+            captioner.image_size, worker.max_pixels, worker.decode_timeout_seconds, square_resize=captioner.square_input
         )
         self._decoders = DecoderPool(settings, decoders)
 
@@ -81,7 +81,7 @@ class SecondLook:
         """Replace the sidecar that was read, and no other one. Raises StoreUnavailable."""
         refined = refined_sidecar(prepared.first, caption, self._captioner.model, datetime.now(UTC))
         outcome = self._store.replace_sidecar(candidate.key, sidecar.encode(refined), if_match=prepared.data)
-        return Outcome.REFINED if outcome is Commit.COMMITTED else Outcome.SUPERSEDED
+        return Outcome.REFINED if outcome is CommitResult.COMMITTED else Outcome.SUPERSEDED
 
     def close(self) -> None:
         self._decoders.close()

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from framecap.config import RefineWhenConfig
 from framecap.events.rules import any_of
-from framecap.sidecar import Sidecar
+from framecap.sidecars.sidecar import Sidecar
 
 LastLook = Callable[[str], datetime | None]
 

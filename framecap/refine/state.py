@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from framecap.config import RefineBudgetConfig
-from framecap.timeline.cursor import DurableCursor
+from framecap.sidecars.cursor import DurableCursor
 
 MAX_WAITING = 1000  # frames of one camera; the oldest beyond that are dropped
 _MINUTE, _DAY = 60.0, 86_400.0

@@ -12,7 +12,7 @@ frames_captured = Counter("framecap_frames_captured_total", "Frames that capture
 frames_dropped = Counter("framecap_dropped_frames_total", "Frames that capture dropped", ["camera", "reason"])
 source_reconnects = Counter("framecap_source_reconnects_total", "Times a source was opened again", ["camera"])
 source_freezes = Counter(
-    "framecap_source_freezes_total", "Times a live source went on sending one and the same picture", ["camera"]
+    "framecap_source_freezes_total", "Times a live source went on sending one and the same image", ["camera"]
 )
 spooled_frames = Gauge("framecap_spooled_frames", "Frames that wait in capture's spool for the store", ["camera"])
 spooled_bytes = Gauge("framecap_spooled_bytes", "Bytes of the frames in capture's spool", ["camera"])

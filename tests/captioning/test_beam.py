@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framecap.captioning.beam import BeamSettings, search
-from tests.captioning.tables import END, NEVER_SAID, RandomModel, TableDecoder
+from tests.captioning.tables import END, SUPPRESSED, RandomModel, TableDecoder
 
 
 @dataclass(frozen=True)
@@ -101,9 +101,9 @@ def test_captions_are_never_empty_special_or_repeating(rules: BeamSettings, seed
         assert sentences
         for sentence in sentences:
             assert sentence.words
-            assert not {END, *NEVER_SAID} & set(sentence.words)
-            for place, word in enumerate(sentence.words):
-                assert not repeats(sentence.words[:place], word, rules.block_ngrams)
+            assert not {END, *SUPPRESSED} & set(sentence.words)
+            for address, word in enumerate(sentence.words):
+                assert not repeats(sentence.words[:address], word, rules.block_ngrams)
 
 
 @settings(max_examples=30, deadline=None)

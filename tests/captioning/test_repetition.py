@@ -12,7 +12,7 @@ from framecap.captioning.vocabulary import END, PAD, START, UNKNOWN, Vocabulary
 from framecap.config import CaptioningConfig
 
 
-def test_repeated_words_are_content_words_said_twice() -> None:
+def test_repeated_words_are_content_words_reported_twice() -> None:
     assert repeated_words(["a", "man", "on", "a", "bike", "on", "a", "bike"]) == ["bike"]
     assert repeated_words(["a", "man", "in", "a", "black", "coat", "and", "black", "trousers"]) == []
     assert repeated_words([]) == []

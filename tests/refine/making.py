@@ -11,15 +11,15 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-from framecap import sidecar
 from framecap.captioning.load import load_captioner
 from framecap.config import CaptioningConfig, Config, IngestConfig, OpenAIConfig, RefineConfig, StoreConfig
-from framecap.refine.run import Refiner, RefineSummary
+from framecap.refine.refiner import Refiner, RefineSummary
 from framecap.refine.state import RefineState
-from framecap.sidecar import Frame, Model, Sidecar, Worker
+from framecap.sidecars import sidecar
+from framecap.sidecars.sidecar import Frame, Model, Sidecar, Worker
 from framecap.stores import open_store
 from framecap.stores.base import Store
-from tests.worker.pictures import encoded, scene
+from tests.worker.images import encoded, scene
 
 FRAME = encoded(scene(64, 48))
 FIRST = Model(name="default", bundle="a" * 64, runtime="onnxruntime")

@@ -14,24 +14,25 @@ from pathlib import Path
 
 import pytest
 
-from framecap import sidecar
 from framecap.captioning.runtimes.null import NullCaptioner
 from framecap.config import IngestConfig, StoreConfig, WorkerConfig
 from framecap.errors import NameTaken
+from framecap.frames import MAX_SIDECAR_BYTES
 from framecap.ingest.scanner import ScanIngest
+from framecap.sidecars import sidecar
 from framecap.stores import open_store
 from framecap.stores.base import Store
 from framecap.stores.directory import DirectoryStore
-from framecap.stores.local import LocalTree
-from framecap.stores.mounted import MountedTree
-from framecap.upkeep.prune import Old, prune
-from framecap.upkeep.retry import Choice, RetryIngest, chosen_frames
+from framecap.stores.local_backend import LocalBackend
+from framecap.stores.mount_backend import MountBackend
+from framecap.upkeep.prune import OldFrame, prune
+from framecap.upkeep.retry import RetryFilter, RetryIngest, chosen_frames
 from framecap.upkeep.status import read_status
 from framecap.worker.run import WorkSummary, run_worker
 from tests import command
 from tests.s3 import Bucket
 from tests.worker.fakes import QUICK
-from tests.worker.pictures import encoded, scene
+from tests.worker.images import encoded, scene
 
 GOOD = encoded(scene(32, 24))
 TAKEOUT = b'{"title":"a.jpg","description":"the day we moved in","photoTakenTime":{"timestamp":"1550000000"}}'
@@ -72,7 +73,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
     def get(path: str) -> bytes | None:
         return (root / path).read_bytes() if (root / path).exists() else None
 
-    tree = LocalTree if request.param == "local" else MountedTree
+    tree = LocalBackend if request.param == "local" else MountBackend
     return Bench(DirectoryStore(tree(root)), put, get)
 
 
@@ -104,7 +105,7 @@ def work(bench: Bench) -> WorkSummary:
 
 
 def retry(bench: Bench) -> WorkSummary:
-    ingest = RetryIngest(IngestConfig(), bench.store, chosen_frames(bench.store, Choice(), None))
+    ingest = RetryIngest(IngestConfig(), bench.store, chosen_frames(bench.store, RetryFilter(), None))
     ingest.start()
     try:
         return run_worker(WorkerConfig(decoders=1), bench.store, ingest, NullCaptioner(), threading.Event(), _set())
@@ -124,7 +125,7 @@ def test_no_command_changes_another_program_s_file(
     status = read_status(bench.store, lambda: None)
     assert status.everything.statuses == {"foreign": count, "captioned": 1}
     assert (status.everything.done, status.kinds) == (1, {})
-    old = Old(datetime.now(UTC) + DAY, pending=True)
+    old = OldFrame(datetime.now(UTC) + DAY, pending=True)
     for dry_run in (True, False):
         pruned = prune(bench.store, old, dry_run, lambda: None)
         assert (pruned.everything.frames, pruned.kept_foreign) == (1, count)
@@ -141,7 +142,7 @@ def test_store_refuses_to_write_replace_or_delete_a_foreign_file(bench: Bench, d
     ours = b'{"status": "captioned", "frame": {}}'
     with pytest.raises(NameTaken, match=r"set store\.sidecars"):
         bench.store.commit_sidecar("album/a.jpg", ours)
-    if len(data) <= sidecar.MAX_SIDECAR_BYTES:
+    if len(data) <= MAX_SIDECAR_BYTES:
         with pytest.raises(NameTaken):
             bench.store.replace_sidecar("album/a.jpg", ours, if_match=data)
     assert bench.store.delete_sidecars(["album/a.jpg", "album/b.jpg"]) == ["album/b.jpg"]
@@ -153,13 +154,13 @@ def test_orphaned_foreign_file_is_not_pruned(bench: Bench) -> None:
     bench.put("album/gone.jpg.json", TAKEOUT)
     bench.put("album/ours.jpg.json", b'{"status": "captioned", "frame": {}}')
     for dry_run in (True, False):
-        assert prune(bench.store, Old(datetime.now(UTC) + DAY), dry_run, lambda: None).orphans == 1
+        assert prune(bench.store, OldFrame(datetime.now(UTC) + DAY), dry_run, lambda: None).orphans == 1
     assert bench.get("album/gone.jpg.json") == TAKEOUT
     assert bench.get("album/ours.jpg.json") is None
 
 
 @pytest.mark.faults(36)
-def test_photo_is_captioned_where_sidecars_have_a_place_of_their_own(tmp_path: Path) -> None:
+def test_photo_is_captioned_where_sidecars_have_an_address_of_their_own(tmp_path: Path) -> None:
     photos, sidecars = tmp_path / "photos", tmp_path / "sidecars"
     (photos / "album").mkdir(parents=True)
     (photos / "album/a.jpg").write_bytes(GOOD)

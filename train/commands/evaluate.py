@@ -23,14 +23,14 @@ the photos. What could not be measured is said, and why: METEOR needs Java; SPIC
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    from train.scores import DEFINITIONS
+    from train.evaluation.scores import DEFINITIONS
 
     parser.description = TEXT + "\n".join(
         textwrap.fill(text, 118, initial_indent=f"  {name:15} ", subsequent_indent=18 * " ")
         for name, text in DEFINITIONS.items()
     )
     add = parser.add_argument
-    add("--bundle", help="a bundle's folder (captioning.bundle: the model in the box)")
+    add("--bundle", help="a bundle's folder (captioning.bundle: the bundled model)")
     add("--data", type=Path, required=True, help="a data folder")
     add("--split", choices=("train", "val", "test"), default="val", help="what is captioned (val)")
     add("--beam", type=int, help="sentences searched side by side (captioning.beam: 5)")
@@ -43,11 +43,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, _: Config) -> None:
     from framecap.captioning.bundle import open_bundle
-    from train.dataset import DataFolder
+    from train.data.dataset import DataFolder
+    from train.evaluation.report import as_json, as_text, report
+    from train.evaluation.results import image_ids, need_folder_of, write_results
     from train.files import write_durably
-    from train.page import drawn, write_page
-    from train.report import as_json, as_text, report
-    from train.results import image_ids, need_folder_of, write_results
+    from train.evaluation.page import drawn, write_page
 
     flags = {"captioning.beam": options.beam, "captioning.bundle": options.bundle}
     settings = load_config(options.config, flags).captioning

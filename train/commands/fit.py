@@ -11,7 +11,7 @@ from train.commands.settings import add_settings, with_settings
 
 if TYPE_CHECKING:
     from framecap.captioning.vocabulary import Vocabulary
-    from train.model import Model
+    from train.training.model import Model
 
 EXAMPLE = """--data caption_data --encoder resnext101_32x8d --amp bf16 --out runs/x
   python -m train fit --data caption_data --out runs/x --resume          go on after a kill: the same numbers
@@ -23,7 +23,7 @@ fewer than 200 photos judge, the one with the lowest validation loss.
 
 --from takes a run's checkpoint or a bundle: the model keeps its architecture and its words, and learns the data's new ones.
 
-Where the encoder is frozen and pictures are only mirrored, its features are computed once and kept in the data folder."""
+Where the encoder is frozen and images are only mirrored, its features are computed once and kept in the data folder."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,13 +39,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, _: Config) -> None:
-    from train.begin import settings_of
-    from train.dataset import DataFolder
-    from train.distributed import processes
+    from train.data.batches import gather
+    from train.data.dataset import DataFolder
+    from train.data.held_out import parse_held_out
     from train.files import make_folder
-    from train.fit import fit
-    from train.held_out import parse_held_out
-    from train.material import gather
+    from train.training.begin import settings_of
+    from train.training.distributed import processes
+    from train.training.fit import fit
 
     config = with_settings(options).train
     folder = DataFolder(options.data)
@@ -64,8 +64,8 @@ def run(options: argparse.Namespace, _: Config) -> None:
 def _model(options: argparse.Namespace, config: TrainConfig, words: Vocabulary) -> Model:
     import torch
 
-    from train.begin import grown, load_start
-    from train.model import new_model
+    from train.training.begin import grown, load_start
+    from train.training.model import new_model
 
     if options.start is None:
         return new_model(config, words, pretrained=not options.random_encoder)

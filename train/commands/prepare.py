@@ -9,9 +9,9 @@ from pathlib import Path
 from framecap.config import Config
 from framecap.errors import ConfigError
 
-NAMED = 20  # photos left out that are named on the terminal; a file names all
+NAMED = 20  # photos skipped that are named on the terminal; a file names all
 EXAMPLE = "--dataset coco --karpathy dataset_coco.json --images mscoco --out caption_data"
-TEXT = """Photos and captions → a data folder: HDF5 pictures, JSON captions and a word map for each split.
+TEXT = """Photos and captions → a data folder: HDF5 images, JSON captions and a word map for each split.
 
 The photos of COCO, Flickr8k and Flickr30k come with Karpathy's dataset_coco.json, dataset_flickr8k.json or
 dataset_flickr30k.json. --images is the folder below which the JSON's `filepath` (COCO only: train2014, val2014) and
@@ -40,7 +40,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--karpathy", type=Path, action="append", help="Karpathy's dataset_*.json; several: each with its --images")
     add("--images", type=Path, action="append", required=True, help="folder of the photos")
     add("--out", type=Path, required=True, help="the data folder to make")
-    add("--size", type=int, default=256, help="side of the pictures in pixels (256)")
+    add("--size", type=int, default=256, help="side of the images in pixels (256)")
     add("--captions-per-image", type=int, default=5, help="captions kept for each photo (5)")
     add("--minimum-word-frequency", type=int, default=5, help="rarer words are <unk> (5)")
     add(
@@ -53,7 +53,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--store",
         choices=("pixels", "jpeg"),
         default="pixels",
-        help="how pictures are kept; jpeg: a tenth of the size (pixels)",
+        help="how images are kept; jpeg: a tenth of the size (pixels)",
     )
 
     add("--clip-captions", type=int, default=5, help="captions of a clip that its frames learn from; 0: all (5)")
@@ -62,9 +62,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, _: Config) -> None:
-    from train.clip_captions import INVISIBLE, ClipFilter
-    from train.own_frames import read_own_frames
-    from train.prepare import Recipe, prepare_photos, read_sets
+    from train.data.clip_captions import INVISIBLE, ClipFilter
+    from train.data.own_frames import read_own_frames
+    from train.data.prepare import Recipe, prepare_photos, read_sets
 
     sets = options.karpathy or []
     if len(options.images) != max(1, len(sets)):
@@ -90,7 +90,7 @@ def run(options: argparse.Namespace, _: Config) -> None:
         raise ConfigError("--karpathy is missing: name Karpathy's JSON, or take --dataset own for frames with .txt captions")
     problems = prepare_photos(recipe, photos, options.out)
     for problem in problems[:NAMED]:
-        print(f"left out: {problem}", file=sys.stderr)
+        print(f"skipped: {problem}", file=sys.stderr)
     if len(problems) > NAMED:
-        print(f"left out: {len(problems) - NAMED} more, all in {options.out}/LEFT_OUT_{recipe.base}.txt", file=sys.stderr)
-    print(f"{options.out}: ready, {len(photos) - len(problems)} photos, {len(problems)} left out")
+        print(f"skipped: {len(problems) - NAMED} more, all in {options.out}/LEFT_OUT_{recipe.base}.txt", file=sys.stderr)
+    print(f"{options.out}: ready, {len(photos) - len(problems)} photos, {len(problems)} skipped")

@@ -31,13 +31,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, _: Config) -> None:
-    from train.dataset import DataFolder
-    from train.distributed import processes
+    from train.data.batches import gather
+    from train.data.dataset import DataFolder
+    from train.data.held_out import parse_held_out
     from train.files import make_folder
-    from train.held_out import parse_held_out
-    from train.material import gather
-    from train.model import check_vocabulary, checkpoint_path, load_model
-    from train.reinforce import reinforce
+    from train.training.distributed import processes
+    from train.training.model import check_vocabulary, checkpoint_path, load_model
+    from train.training.reinforce import reinforce
 
     config = with_settings(options).train
     path = checkpoint_path(options.start)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from framecap.errors import MissingError
-from framecap.sidecar import Sidecar
-from framecap.timeline.export.finished import finished_file
+from framecap.sidecars.sidecar import Sidecar
+from framecap.timeline.export.atomic_output import finished_file
 from framecap.timeline.export.writer import Writer, named
 
 if TYPE_CHECKING:
