@@ -44,10 +44,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, _: Config) -> None:
     from framecap.captioning.bundle import open_bundle
     from train.data.dataset import DataFolder
+    from train.evaluation.page import drawn, write_page
     from train.evaluation.report import as_json, as_text, report
     from train.evaluation.results import image_ids, need_folder_of, write_results
     from train.files import write_durably
-    from train.evaluation.page import drawn, write_page
 
     flags = {"captioning.beam": options.beam, "captioning.bundle": options.bundle}
     settings = load_config(options.config, flags).captioning

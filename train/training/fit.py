@@ -19,8 +19,8 @@ from torch import nn
 from framecap.config import TrainConfig
 from framecap.errors import ModelError
 from train.data.batches import Epoch, TrainingData, steps_of
-from train.training.ema import MovingAverage
 from train.training.distributed import Processes
+from train.training.ema import MovingAverage
 from train.training.log import CURVE_EVERY, LINE_EVERY, Clock, Meter, TrainingLog
 from train.training.model import Model
 from train.training.objectives import FEWEST_FOR_CIDER, CrossEntropy

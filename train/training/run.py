@@ -37,9 +37,9 @@ from framecap.config import TrainConfig
 from framecap.errors import ConfigError
 from train.data.batches import PhotoSet, TrainingData
 from train.data.features import digest
-from train.training.ema import MovingAverage
 from train.files import claimed, make_folder, parse_json, write_durably
 from train.training.distributed import Processes
+from train.training.ema import MovingAverage
 from train.training.log import NullLog, TrainingLog
 from train.training.model import Model, load_model, save_model
 from train.training.precision import Precision

@@ -26,9 +26,9 @@ from train.data.dataset import DataFolder
 from train.data.prepare import Recipe, prepare
 from train.evaluation.evaluate import evaluate, write_scores
 from train.evaluation.java_scores import JavaScore
+from train.evaluation.page import drawn
 from train.evaluation.scores import score
 from train.evaluation.seed_bleu import teacher_forced
-from train.evaluation.page import drawn
 
 CONFIG = CaptioningConfig(runtime="onnx", beam=2)
 
