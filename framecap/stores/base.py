@@ -121,7 +121,7 @@ class Store(Protocol):
         """Delete many frames, in few requests; no error for those that are not there. Raises StoreUnavailable."""
         ...
 
-    def delete_sidecars(self, keys: Sequence[str]) -> list[str]:
+    def delete_sidecars(self, keys: Sequence[str]) -> Sequence[str]:
         """Delete the sidecars of many frames, in few requests; no error for those that are not there.
 
         Another program's file under a sidecar's name stays; the keys of the other frames are returned.

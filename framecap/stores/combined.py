@@ -163,7 +163,7 @@ class CombinedStore:
     def delete_frames(self, keys: Sequence[str]) -> None:
         self._frames.delete_all([check_key(key) for key in keys])
 
-    def delete_sidecars(self, keys: Sequence[str]) -> list[str]:
+    def delete_sidecars(self, keys: Sequence[str]) -> Sequence[str]:
         with ThreadPoolExecutor(1 if self._sidecars.hints else _READERS, "owners") as pool:
             taken = list(pool.map(self._is_taken, keys))
         deleted = [key for key, foreign in zip(keys, taken, strict=True) if not foreign]

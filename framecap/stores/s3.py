@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
-from framecap.errors import OversizedFrame, StoreUnavailable
+from framecap.errors import FrameUnreadable, OversizedFrame, StoreUnavailable
 from framecap.stores.base import Entry, ProbeFinding
 from framecap.stores.s3_client import S3Address, make_client, parse_address
 from framecap.stores.s3_errors import (
@@ -24,11 +24,12 @@ from framecap.stores.s3_errors import (
     CONFLICT,
     DENIED,
     EXISTS,
-    NOT_IMPLEMENTED,
     code_of,
     explain,
     guarded,
+    is_encrypted_by_customer,
     is_missing,
+    refuses_conditions,
     status_of,
     was_retried,
 )
@@ -78,6 +79,7 @@ class S3Backend:
         self._keys = Keys(client, address)
         self._tries = config.attempts
         self._server = server
+        self._may_read = False  # an object has been read: what is denied later is denied for that object
 
     @property
     def address(self) -> str:
@@ -109,7 +111,19 @@ class S3Backend:
 
     def read(self, path: str, limit: int) -> bytes | None:
         with guarded("read", self._objects.where(path)):
-            found = self._objects.get(path, limit)
+            try:
+                found = self._objects.get(path, limit)
+            except ClientError as error:
+                if status_of(error) == DENIED and self._may_read:
+                    raise FrameUnreadable(
+                        f"{self._objects.where(path)[:300]!a}: access to this object is denied: check its owner and its key"
+                    ) from None
+                if is_encrypted_by_customer(error):
+                    raise FrameUnreadable(
+                        f"{self._objects.where(path)[:300]!a}: it is encrypted with a key of its writer's (SSE-C)"
+                    ) from None
+                raise
+            self._may_read = True
             return None if found is None else found[0]
 
     def create(self, path: str, data: bytes) -> bool:
@@ -154,7 +168,7 @@ class S3Backend:
             if found is None or found[0] != if_match:
                 return retried and found is not None and found[0] == data
             try:
-                self._objects.put_over(path, data, found[1])
+                self._put_over(path, data, found[1])
             except ClientError as error:
                 retried |= was_retried(error)
                 if status_of(error) == CONFLICT:
@@ -164,6 +178,19 @@ class S3Backend:
             else:
                 return True
         raise self._too_busy(path)
+
+    def _put_over(self, path: str, data: bytes, etag: str) -> None:
+        """Write over what was read a moment ago; a server that refuses conditions gets none: what was read must do."""
+        if self._server.conditions is not Conditions.IGNORED:
+            try:
+                self._objects.put_over(path, data, etag)
+            except ClientError as error:
+                if not refuses_conditions(error):
+                    raise
+                self._server.ignores_conditions()
+            else:
+                return
+        self._objects.put(path, data)
 
     def _is_done_all_the_same(self, error: Exception, path: str, data: bytes) -> bool:
         """Whether a write that ended in trouble was done, and only its answers were lost: what is there tells."""
@@ -196,7 +223,7 @@ class S3Backend:
             if there.size:
                 return retried and there.size == len(data) and self._objects.holds(path, data)
             try:
-                self._objects.put_over(path, data, there.etag)
+                self._put_over(path, data, there.etag)
             except ClientError as error:
                 retried |= was_retried(error)
                 if status_of(error) not in (EXISTS, CONFLICT) and not is_missing(error):
@@ -219,7 +246,7 @@ class S3Backend:
             if status_of(error) in (EXISTS, CONFLICT):
                 self._server.conditions = Conditions.HONOURED
                 return self._create(path, data, was_retried(error))
-            if status_of(error) != NOT_IMPLEMENTED or not looked:
+            if not refuses_conditions(error) or not looked:
                 raise
             self._server.ignores_conditions()
             self._objects.put(path, data)

@@ -90,6 +90,24 @@ def was_retried(error: ClientError) -> bool:
     return error.response.get("ResponseMetadata", {}).get("RetryAttempts", 0) > 0
 
 
+def refuses_conditions(error: ClientError) -> bool:
+    """Whether the server refuses a conditional write as such: 501, or 400 with the header's name."""
+    message = error.response.get("Error", {}).get("Message", "").lower()
+    return status_of(error) == NOT_IMPLEMENTED or (status_of(error) == 400 and "if-" in message and "match" in message)
+
+
+def wants_checksum(error: ClientError) -> bool:
+    """Whether the server refuses a request for the checksum that it lacks (Content-MD5, or x-amz-checksum-*)."""
+    message = error.response.get("Error", {}).get("Message", "").lower()
+    return status_of(error) == 400 and ("content-md5" in message or "md5" in code_of(error).lower() or "checksum" in message)
+
+
+def is_encrypted_by_customer(error: ClientError) -> bool:
+    """Whether an object can be read with its writer's key only (SSE-C)."""
+    message = error.response.get("Error", {}).get("Message", "").lower()
+    return status_of(error) == 400 and "server side encryption" in message.replace("-", " ") and "stored" in message
+
+
 def is_missing(error: ClientError) -> bool:
     """Whether there is no such object (in a bucket that is there, as far as the answer tells)."""
     return status_of(error) == 404 and code_of(error) != "NoSuchBucket"
@@ -138,6 +156,8 @@ def explain(error: Exception) -> Explanation:
 
 def _explain_answer(error: ClientError) -> Explanation:
     code, status = code_of(error), status_of(error)
+    if wants_checksum(error):
+        return Explanation(f"the server wants a checksum ({code})", "set store.s3.checksums: always")
     message = mask(str(error.response.get("Error", {}).get("Message", "")))[:_MAX_MESSAGE]
     if code.startswith("KMS"):
         return _KMS

@@ -68,6 +68,8 @@ class Keys:
         for page in self._pages(prefix, start):
             for item in page.get("Contents", []):
                 key = item["Key"][len(self._address.prefix) :]
+                if not key:  # the folder marker of a console: an object whose name is the prefix itself
+                    continue
                 if key <= last:
                     self._by_folder = True
                     raise StoreUnavailable(

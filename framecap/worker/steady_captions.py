@@ -115,6 +115,9 @@ class SteadyCaptions:
     def _judge(self, camera: str, frame: _Frame) -> bool:
         """Give the frame its steady caption; whether that can be done with what is known of it."""
         scene, own = self._scenes.get(camera), frame.caption
+        if scene is not None and scene.captured_at > datetime.now(UTC):  # a clock was ahead and has been set back
+            scene = None
+            del self._scenes[camera]
         if scene is not None and frame.captured_at < scene.captured_at:
             frame.job.steady = own.text
             return True
