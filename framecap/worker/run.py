@@ -215,7 +215,7 @@ class _Worker:
             answers = self._model.caption(batch)
             heartbeat.rest()
             seconds = self._spent("caption", started)
-            for job, answer in zip(batch, answers, strict=True):
+            for job, answer in zip(batch.jobs, answers, strict=True):
                 job.wait_seconds = started - job.decoded_at
                 job.caption_seconds = seconds
                 if answer is None:
