@@ -107,7 +107,7 @@ class PlacedStore:
             return
         frames = (item for item in self._frames.top() if not _key(item).endswith(SIDECAR_SUFFIX))
         sidecars = (item for item in self._sidecars.top() if _key(item).endswith((SIDECAR_SUFFIX, "/")))
-        last = ""
+        last = None
         for item in heapq.merge(frames, sidecars, key=_key):
             if _key(item) != last:  # a folder that both have comes once
                 yield item
