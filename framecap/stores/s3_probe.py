@@ -7,8 +7,8 @@ from enum import Enum
 
 from botocore.exceptions import ClientError
 
-from framecap.stores.base import Finding
-from framecap.stores.s3_errors import CONFLICT, EXISTS, TROUBLE, explain, is_missing, refuses_conditions, status_of
+from framecap.stores.base import ProbeFinding
+from framecap.stores.s3_errors import CLIENT_ERRORS, CONFLICT, EXISTS, explain, is_missing, refuses_conditions, status_of
 from framecap.stores.s3_listing import Keys
 from framecap.stores.s3_objects import Objects
 
@@ -48,7 +48,7 @@ _OTHER = {
 }
 
 
-def probe(objects: Objects, keys: Keys) -> tuple[Finding, ...]:
+def probe(objects: Objects, keys: Keys) -> tuple[ProbeFinding, ...]:
     """Write, write again, read back, list, delete."""
     try:
         keys.look()
@@ -59,16 +59,18 @@ def probe(objects: Objects, keys: Keys) -> tuple[Finding, ...]:
         other = _try(lambda: objects.put_over(_OBJECT, _CONTENT, "0" * 32))
         whole = objects.holds(_OBJECT, _CONTENT)
         deleted = _delete(objects)
-    except TROUBLE as error:
+    except CLIENT_ERRORS as error:
         meaning = explain(error)
-        return (Finding("list, write and read back", False, f"{meaning.reason}: {meaning.advice}"),)
+        return (ProbeFinding("list, write and read back", False, f"{meaning.reason}: {meaning.advice}"),)
     order = "folder by folder, as this server lists; put in order here" if keys.by_folder else "in the byte order of keys"
     return (
-        Finding("list", True, order),
-        Finding("write an object and read it back", whole, "sidecars are never torn: an object appears whole or not at all"),
-        Finding("refuse to create it again", again is _Answer.REFUSED, _AGAIN[again]),
-        Finding("refuse to replace what is not expected", other is _Answer.REFUSED, _OTHER[other]),
-        Finding(
+        ProbeFinding("list", True, order),
+        ProbeFinding(
+            "write an object and read it back", whole, "sidecars are never torn: an object appears whole or not at all"
+        ),
+        ProbeFinding("refuse to create it again", again is _Answer.REFUSED, _AGAIN[again]),
+        ProbeFinding("refuse to replace what is not expected", other is _Answer.REFUSED, _OTHER[other]),
+        ProbeFinding(
             "delete", True, "only `framecap prune` needs it" if deleted else f"not allowed, nor needed: {_OBJECT} stays"
         ),
     )
