@@ -83,7 +83,7 @@ class Store(Protocol):
         ...
 
     def stat(self, key: str) -> Entry:
-        """The entry of one frame. Raises FrameGone."""
+        """The entry of one frame. Raises FrameGone, and FrameUnreadable where the store shows others and not this one."""
         ...
 
     def read(self, key: str, limit: int) -> bytes:

@@ -10,6 +10,7 @@ import logging
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -27,7 +28,7 @@ from framecap.stores.s3_errors import (
     code_of,
     explain,
     guarded,
-    is_encrypted_by_customer,
+    is_about_one_object,
     is_missing,
     refuses_conditions,
     status_of,
@@ -35,7 +36,7 @@ from framecap.stores.s3_errors import (
 )
 from framecap.stores.s3_listing import Keys
 from framecap.stores.s3_objects import DELETED_AT_ONCE, Objects
-from framecap.stores.s3_probe import WEAKER, probe
+from framecap.stores.s3_probe import REFUSES, REFUSES_REPLACING, WEAKER, probe
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -46,11 +47,15 @@ logger = logging.getLogger(__name__)
 
 
 class Conditions(Enum):
-    """Whether the server does what `If-None-Match: *` asks for."""
+    """Whether the server does what `If-None-Match: *` (or `If-Match`) asks for; where not: look, then write."""
 
     UNKNOWN = "unknown"
     HONOURED = "honoured"
     IGNORED = "ignored"
+    REFUSED = "refused"
+
+
+_WITHOUT = (Conditions.IGNORED, Conditions.REFUSED)
 
 
 class Server:
@@ -60,11 +65,22 @@ class Server:
         host = urlsplit(endpoint).hostname or ""
         aws = host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
         self.conditions = Conditions.HONOURED if aws else Conditions.UNKNOWN
+        self.replacing = self.conditions  # the same of `If-Match`
 
     def ignores_conditions(self) -> None:
-        if self.conditions is not Conditions.IGNORED:
+        if self.conditions not in _WITHOUT:
             self.conditions = Conditions.IGNORED
             logger.warning("%s", WEAKER)
+
+    def refuses_conditions(self) -> None:
+        if self.conditions not in _WITHOUT:
+            self.conditions = self.replacing = Conditions.REFUSED
+            logger.warning("%s", REFUSES)
+
+    def refuses_replacing(self) -> None:
+        if self.replacing is not Conditions.REFUSED:
+            self.replacing = Conditions.REFUSED
+            logger.warning("%s", REFUSES_REPLACING)
 
 
 class S3Backend:
@@ -79,7 +95,6 @@ class S3Backend:
         self._keys = Keys(client, address)
         self._tries = config.attempts
         self._server = server
-        self._may_read = False  # an object has been read: what is denied later is denied for that object
 
     @property
     def address(self) -> str:
@@ -106,25 +121,26 @@ class S3Backend:
         return self._keys.top()
 
     def stat(self, path: str) -> Entry | None:
-        with guarded("stat", self._objects.where(path)):
+        with guarded("stat", self._objects.where(path)), self._told_apart(path):
             return self._objects.stat(path)
 
     def read(self, path: str, limit: int) -> bytes | None:
-        with guarded("read", self._objects.where(path)):
-            try:
-                found = self._objects.get(path, limit)
-            except ClientError as error:
-                if status_of(error) == DENIED and self._may_read:
-                    raise FrameUnreadable(
-                        f"{self._objects.where(path)[:300]!a}: access to this object is denied: check its owner and its key"
-                    ) from None
-                if is_encrypted_by_customer(error):
-                    raise FrameUnreadable(
-                        f"{self._objects.where(path)[:300]!a}: it is encrypted with a key of its writer's (SSE-C)"
-                    ) from None
-                raise
-            self._may_read = True
+        with guarded("read", self._objects.where(path)), self._told_apart(path):
+            found = self._objects.get(path, limit)
             return None if found is None else found[0]
+
+    @contextmanager
+    def _told_apart(self, path: str) -> Iterator[None]:
+        """An object that the server refuses to show (another account's, or encrypted with a customer's key) while it shows
+        others is no trouble of the store: FrameUnreadable."""
+        try:
+            yield
+        except ClientError as error:
+            if is_about_one_object(error) and self._objects.may_read_others():
+                meaning = explain(error)
+                where = self._objects.where(path)[:300]
+                raise FrameUnreadable(f"{where!a}: the store refuses this one object: {meaning.reason}") from None
+            raise
 
     def create(self, path: str, data: bytes) -> bool:
         with guarded("write", self._objects.where(path)):
@@ -180,17 +196,17 @@ class S3Backend:
         raise self._too_busy(path)
 
     def _put_over(self, path: str, data: bytes, etag: str) -> None:
-        """Write over what was read a moment ago; a server that refuses conditions gets none: what was read must do."""
-        if self._server.conditions is not Conditions.IGNORED:
+        """Replace what has just been looked at; without a condition where the server takes none."""
+        if self._server.replacing is not Conditions.REFUSED:
             try:
                 self._objects.put_over(path, data, etag)
             except ClientError as error:
                 if not refuses_conditions(error):
                     raise
-                self._server.ignores_conditions()
             else:
                 return
         self._objects.put(path, data)
+        self._server.refuses_replacing()
 
     def _is_done_all_the_same(self, error: Exception, path: str, data: bytes) -> bool:
         """Whether a write that ended in trouble was done, and only its answers were lost: what is there tells."""
@@ -237,7 +253,7 @@ class S3Backend:
         there, looked = self._look(path)
         if there is not None and there.size:
             return False
-        if self._server.conditions is Conditions.IGNORED:
+        if self._server.conditions in _WITHOUT:
             self._objects.put(path, data)
             return True
         try:
@@ -248,8 +264,8 @@ class S3Backend:
                 return self._create(path, data, was_retried(error))
             if not refuses_conditions(error) or not looked:
                 raise
-            self._server.ignores_conditions()
             self._objects.put(path, data)
+            self._server.refuses_conditions()
             return True
         self._learn(path, data)
         return True
@@ -259,7 +275,7 @@ class S3Backend:
         try:
             return self._objects.stat(path), True
         except ClientError as error:
-            if status_of(error) == DENIED and self._server.conditions is not Conditions.IGNORED:
+            if status_of(error) == DENIED and self._server.conditions not in _WITHOUT:
                 return None, False
             raise
 

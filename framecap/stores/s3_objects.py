@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 DELETED_AT_ONCE = 1000  # objects in a request: S3's limit
 
 _BODY_TRIES = 3  # of an answer that breaks off in its middle, each a call with all its tries
+_NOT_THERE = ".framecap-no-such-object.jpg"
 _TYPES = {".json": "application/json", ".png": "image/png", ".webp": "image/webp"}
 
 
@@ -69,6 +70,16 @@ class Objects:
                     if not tries_left:
                         raise
         return None
+
+    def may_read_others(self) -> bool:
+        """Whether the server says of an object that is not there that it is not there: who may read nothing is refused."""
+        try:
+            self._client.head_object(Bucket=self.address.bucket, Key=self.address.prefix + _NOT_THERE)
+        except ClientError as error:
+            return is_missing(error)
+        except CLIENT_ERRORS:
+            return False
+        return True
 
     def holds(self, path: str, data: bytes) -> bool:
         """Whether an object is there with just these bytes."""

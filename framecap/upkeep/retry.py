@@ -97,7 +97,7 @@ def failed_among(store: Store, keys: Iterable[str]) -> Iterator[ReadSidecar]:
 
     def there() -> Iterator[Entry]:
         for key in keys:
-            with suppress(FrameGone, KeyRefused):
+            with suppress(FrameGone, FrameUnreadable, KeyRefused):
                 yield store.stat(key)
 
     return (read for read in read_statuses(store, there()) if read.status == "failed")

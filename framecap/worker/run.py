@@ -60,6 +60,7 @@ _POLL_SECONDS = 0.25  # how often an idle worker looks whether it is to stop
 _READ_TRIES = 7  # half a minute: of a frame that cannot be read while the store answers
 _RETRY_SECONDS = 0.5  # before the second try of a frame, twice as long before the third
 _LOOK_AGAIN_SECONDS = 1.0  # before the next look at a frame that is still being written
+_UNREADABLE_SECONDS = 3.0  # between two tries of a frame that the store refuses to show
 _JOIN_SECONDS = 1.0
 
 
@@ -231,7 +232,7 @@ class _Worker:
         made, data = self._record(job)
         try:
             outcome = self._write(job, data)
-        except (FrameGone, StoreUnavailable) as error:
+        except (FrameGone, FrameUnreadable, StoreUnavailable) as error:
             self._went_wrong(job, error)
         except KeyRefused as error:
             logger.warning("%s: no sidecar can be written: %s", job.key, error)
@@ -260,7 +261,7 @@ class _Worker:
 
     def _write(self, job: Job, data: bytes) -> CommitResult | None:
         """None when the frame was replaced meanwhile: the sidecar would be about an image that is gone."""
-        if self._store.stat(job.key) != job.entry:
+        if not isinstance(job.outcome, FrameUnreadable) and self._store.stat(job.key) != job.entry:
             return None
         if job.lease.replaces is not None:
             return self._store.replace_sidecar(job.key, data, if_match=job.lease.replaces)
@@ -330,6 +331,10 @@ class _Worker:
         """Its writer may be at it still: wait until the file has not changed for a while."""
         try:
             seconds = job.lease.settles_in()
+        except FrameUnreadable:  # it cannot even be looked at: tried a few times, for a right that comes late
+            last = job.lease.attempt >= self._config.attempts
+            self._failed(job, error) if last else self._give_back(job, _UNREADABLE_SECONDS, counts=True)
+            return
         except StoreError as outage:
             self._went_wrong(job, outage)
             return
