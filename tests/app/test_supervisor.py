@@ -198,7 +198,7 @@ from framecap.cli import main
 from framecap.app.console import Console
 def broken(self, said):
     raise RuntimeError("a defect")
-Console.said = broken
+Console.show_caption = broken
 if __name__ == "__main__":
     sys.exit(main(["run", sys.argv[1], "--runtime", "null"]))
 """
