@@ -121,16 +121,16 @@ class S3Backend:
         return self._keys.top()
 
     def stat(self, path: str) -> Entry | None:
-        with guarded("stat", self._objects.where(path)), self._told_apart(path):
+        with guarded("stat", self._objects.where(path)), self._distinguished(path):
             return self._objects.stat(path)
 
     def read(self, path: str, limit: int) -> bytes | None:
-        with guarded("read", self._objects.where(path)), self._told_apart(path):
+        with guarded("read", self._objects.where(path)), self._distinguished(path):
             found = self._objects.get(path, limit)
             return None if found is None else found[0]
 
     @contextmanager
-    def _told_apart(self, path: str) -> Iterator[None]:
+    def _distinguished(self, path: str) -> Iterator[None]:
         """An object that the server refuses to show (another account's, or encrypted with a customer's key) while it shows
         others is no trouble of the store: FrameUnreadable."""
         try:

@@ -109,8 +109,8 @@ def refuses_conditions(error: ClientError) -> bool:
     """Whether a server answers a conditional write with that it knows none: 501, or 400 with words of its own."""
     if status_of(error) == NOT_IMPLEMENTED or code_of(error) == "NotImplemented":
         return True
-    said = str(error.response.get("Error", {}).get("Message", ""))
-    return status_of(error) == 400 and code_of(error) not in _CODES and _CONDITIONS.search(said) is not None
+    message = str(error.response.get("Error", {}).get("Message", ""))
+    return status_of(error) == 400 and code_of(error) not in _CODES and _CONDITIONS.search(message) is not None
 
 
 def is_about_one_object(error: Exception) -> bool:

@@ -46,9 +46,11 @@ def in_sparse_initializer(tensor: onnx.TensorProto) -> onnx.GraphProto:
     return onnx.GraphProto(sparse_initializer=[onnx.SparseTensorProto(values=tensor)])
 
 
-@pytest.mark.parametrize("place", [in_initializer, in_attribute, in_subgraph, in_sparse_initializer])
-def test_external_data_is_found_wherever_a_graph_may_hold_it(place: Callable[[onnx.TensorProto], onnx.GraphProto]) -> None:
-    model = onnx.ModelProto(ir_version=8, graph=place(external("other.bin")))
+@pytest.mark.parametrize("build_graph", [in_initializer, in_attribute, in_subgraph, in_sparse_initializer])
+def test_external_data_is_found_wherever_a_graph_may_hold_it(
+    build_graph: Callable[[onnx.TensorProto], onnx.GraphProto],
+) -> None:
+    model = onnx.ModelProto(ir_version=8, graph=build_graph(external("other.bin")))
     assert external_locations(model.SerializeToString()) == {"other.bin"}
 
 

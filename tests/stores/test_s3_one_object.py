@@ -57,9 +57,9 @@ def test_a_server_that_refuses_conditions_is_looked_at_and_then_written_to(
     bucket.put("cam/b.jpg.json", b"")
     assert store.commit_sidecar("cam/b.jpg", DATA) is CommitResult.COMMITTED
     assert store.put_frame("cam/b.jpg", b"x") is PutResult.STORED
-    said = [record.message for record in caplog.records if "conditional writes" in record.message]
-    assert len(said) == 1, "it is said once"
-    assert "this server refuses" in said[0]
+    reported = [record.message for record in caplog.records if "conditional writes" in record.message]
+    assert len(reported) == 1, "it is reported once"
+    assert "this server refuses" in reported[0]
 
 
 @pytest.mark.faults(37)
