@@ -1,4 +1,4 @@
-"""python -m benchmarks.fleet: a fleet's day, simulated; as a table, and as a picture with --picture FILE."""
+"""python -m benchmarks.fleet: a fleet's day, simulated; as a table, and as an image with --image FILE."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def summary(fleet: Fleet, minutes: list[Counts]) -> str:
         f"{last.arrived - last.done - last.poison - last.dead:,} still on their way.\n"
         f"Capture to sidecar: {half} s (half of them), {most} s (95%), {nearly_all} s (99%), {max(fleet.delays)} s (all)\n"
         f"{fleet.worker_seconds / 3600:,.0f} worker-hours; {last.done / settings.worker_rate / 3600:,.0f} would do if none "
-        f"ever waited. In hand or invisible at most: {max(one.in_hand + one.invisible for one in minutes):,} messages."
+        f"ever waited. In hand or invisible at most: {max(one.in_flight + one.invisible for one in minutes):,} messages."
     )
 
 
@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument(
         "--worker-rate", type=float, default=usual.worker_rate, help=f"frames a second and worker ({usual.worker_rate:.0f})"
     )
-    parser.add_argument("--picture", type=Path, help="file for a picture of the day")
+    parser.add_argument("--image", type=Path, help="file for an image of the day")
     options = parser.parse_args()
     settings = Settings(
         hours=options.hours,
@@ -88,8 +88,8 @@ def main() -> None:
     )
     fleet, minutes = simulate(settings, options.seed)
     print(table(minutes), summary(fleet, minutes), sep="\n\n")
-    if options.picture:
-        draw(minutes, options.picture)
+    if options.image:
+        draw(minutes, options.image)
 
 
 if __name__ == "__main__":

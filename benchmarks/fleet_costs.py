@@ -72,8 +72,8 @@ def costs(fleet: Fleet) -> list[tuple[str, str, float]]:
 def scan_lists(fleet: Fleet, workers: int) -> float:
     """LIST requests of one pass of all of `workers` that scan the bucket instead of reading a queue.
 
-    Each lists every camera from its watermark on, frames and sidecars: 1/64 of the look-back (an hour) every other time,
-    1/32 every fourth, and so on (framecap/ingest/scan.py), a thousand keys in a request; and the list of cameras.
+    Each lists every camera from its watermark on, frames and sidecars: 1/64 of the lookback (an hour) every other time,
+    1/32 every fourth, and so on (framecap/stores/listing.py), a thousand keys in a request; and the list of cameras.
     """
     parts = [number & -number or 64 for number in range(64)]
     pages = [math.ceil(2 * fleet.fps * 3600 * part / 64 / 1000) for part in parts]

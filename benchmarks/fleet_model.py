@@ -2,7 +2,7 @@
 
 Cameras put frames into a bucket, S3 puts a message for each on a queue, and workers that KEDA starts and stops take them.
 Frames of one second that went the same way are one entry with a count, so that a day of 10,000 cameras takes seconds. Ages
-count from a frame's capture. What is left out: duplicate messages (a worker finds the sidecar and deletes them),
+count from a frame's capture. What is skipped: duplicate messages (a worker finds the sidecar and deletes them),
 near-duplicates (off on a queue), and the tenths of a second that S3, SQS and a worker's batch take.
 """
 
@@ -34,7 +34,7 @@ class Settings:
     hours: float = 24.0
 
     worker_rate: float = WORKER_RATE
-    in_hand: int = 64  # worker.queue
+    in_flight: int = 64  # worker.queue
     visibility: int = 60  # ingest.visibility_seconds
     max_receives: int = 10  # of the queue's redrive policy
     crash: float = 1 / DAY  # per worker and second: each dies once a day
@@ -115,7 +115,7 @@ class Counts:
     dead: int = 0
     spooled: int = 0
     queued: int = 0
-    in_hand: int = 0
+    in_flight: int = 0
     invisible: int = 0
     unannounced: int = 0
     workers: int = 0
@@ -124,7 +124,7 @@ class Counts:
     def conserved(self) -> bool:
         """No frame is lost, none is made: the law of the whole."""
         ended = self.done + self.poison + self.dead
-        return self.arrived == ended + self.spooled + self.queued + self.in_hand + self.invisible + self.unannounced
+        return self.arrived == ended + self.spooled + self.queued + self.in_flight + self.invisible + self.unannounced
 
 
 @dataclass(slots=True)
@@ -136,7 +136,7 @@ class Fleet:
     now: int = 0
     spool: Line = field(default_factory=Line)
     queue: Line = field(default_factory=Line)
-    hand: Line = field(default_factory=Line)
+    leased_frames: Line = field(default_factory=Line)
     unannounced: Line = field(default_factory=Line)
     invisible: list[tuple[int, int, Batch]] = field(default_factory=list)  # a heap: visible again, number, batch
     starting: list[int] = field(default_factory=list)  # a heap: when each worker is ready
@@ -166,7 +166,7 @@ class Fleet:
 
     def counts(self) -> Counts:
         invisible = [batch for _, _, batch in self.invisible]
-        oldest = [line.oldest() for line in (self.spool, self.queue, self.hand)]
+        oldest = [line.oldest() for line in (self.spool, self.queue, self.leased_frames)]
         oldest += [batch.captured for batch in invisible if batch.readable]
         return Counts(
             second=self.now,
@@ -176,7 +176,7 @@ class Fleet:
             dead=self.dead,
             spooled=self.spool.count,
             queued=self.queue.count,
-            in_hand=self.hand.count,
+            in_flight=self.leased_frames.count,
             invisible=sum(batch.count for batch in invisible),
             unannounced=self.unannounced.count,
             workers=self.workers,
@@ -238,7 +238,7 @@ class Fleet:
             died = max(died, round(part * self.workers))
         if died:
             longest = self.settings.visibility  # after the last heartbeat, which was a third of it ago at most
-            for batch in self.hand.take_part(died / self.workers, self.generator):
+            for batch in self.leased_frames.take_part(died / self.workers, self.generator):
                 self._hide(batch, int(self.generator.integers(longest * 2 // 3, longest + 1)))
             self.workers -= died
             for _ in range(died):  # Kubernetes starts another in its place
@@ -249,7 +249,7 @@ class Fleet:
         heapq.heappush(self.invisible, (self.now + seconds, self._number, batch))
 
     def _receive(self) -> None:
-        for batch in self.queue.take(self.workers * self.settings.in_hand - self.hand.count):
+        for batch in self.queue.take(self.workers * self.settings.in_flight - self.leased_frames.count):
             batch.received += 1
             if batch.received > self.settings.max_receives:
                 self.dead += batch.count
@@ -258,15 +258,15 @@ class Fleet:
             elif batch.received >= max(self.settings.max_receives - 1, 2):
                 self.poison += batch.count  # its sidecar says failed, while a message is still to be had
             else:
-                self.hand.add(batch)
+                self.leased_frames.add(batch)
 
     def _work(self) -> None:
-        """A second's work; what is in hand is replaced as it is done, more than once in a second."""
+        """A second's work; what is in flight is replaced as it is done, more than once in a second."""
         mean = self.workers * self.settings.worker_rate
         capacity = int(max(0.0, self.generator.normal(mean, 0.05 * mean)))
         self._receive()
-        while capacity > 0 and self.hand.count:
-            for batch in self.hand.take(capacity):
+        while capacity > 0 and self.leased_frames.count:
+            for batch in self.leased_frames.take(capacity):
                 capacity -= batch.count
                 delay = self.now - batch.captured
                 self.delays[delay] = self.delays.get(delay, 0) + batch.count
@@ -275,8 +275,8 @@ class Fleet:
     # The autoscaler
 
     def _needed(self) -> float:
-        """Workers, by the messages that wait or are in hand and by the messages that come; the larger number counts."""
-        messages = self.queue.count + self.hand.count + sum(batch.count for _, _, batch in self.invisible)
+        """Workers, by the messages that wait or are in flight and by the messages that come; the larger number counts."""
+        messages = self.queue.count + self.leased_frames.count + sum(batch.count for _, _, batch in self.invisible)
         by_queue = messages / self.settings.messages_per_worker
         if not self.settings.planned_rate:
             return by_queue
@@ -308,7 +308,7 @@ class Fleet:
             count -= 1
         count = min(count, self.workers)
         if count > 0:
-            for batch in self.hand.take_part(count / self.workers, self.generator):
+            for batch in self.leased_frames.take_part(count / self.workers, self.generator):
                 self.queue.add(batch)
             self.workers -= count
 

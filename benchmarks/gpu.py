@@ -1,4 +1,4 @@
-"""A bundle and pictures in; how near the captioner comes to what the GPU can do, as JSON, out. Needs a CUDA device.
+"""A bundle and images in; how near the captioner comes to what the GPU can do, as JSON, out. Needs a CUDA device.
 
     python -m benchmarks.gpu PHOTO.jpg ... --bundle default --batch 128
 
@@ -26,14 +26,14 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.naive_loop import NaiveLoop
-from framecap.bench.gpu import Watched, in_use, saturated
+from framecap.bench.gpu import GpuMonitor, in_use, saturated
 from framecap.captioning.bundle import open_bundle
 from framecap.captioning.caption import Caption, Captioner, Images
 from framecap.captioning.captioner import BundleCaptioner
 from framecap.captioning.lanes import in_every_lane
-from framecap.captioning.preprocess import Preprocessing, decode
 from framecap.captioning.runtimes.pytorch import TorchRuntime
 from framecap.config import CaptioningConfig
+from framecap.decoding.preprocess import Preprocessing, decode
 
 MAX_PIXELS = 10**8
 SECONDS = 2.0  # that a rate is measured for
@@ -52,13 +52,13 @@ def rate(work: Callable[[], int], seconds: float = SECONDS) -> float:
 
 def encoder_rate(runtime: TorchRuntime, images: Images) -> float:
     """Frames a second of all that is done once a frame, from the GPU's memory, in batches of `images`."""
-    pictures = torch.from_numpy(images).cuda()
+    image_files = torch.from_numpy(images).cuda()
     stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
     with torch.cuda.stream(stream):
-        runtime._look(pictures)
+        runtime._encode(image_files)
         stream.synchronize()
         with torch.cuda.graph(graph, stream=stream):
-            kept = runtime._look(pictures)
+            kept = runtime._encode(image_files)
         frames = rate(lambda: (graph.replay(), len(images))[1])
     del kept
     return frames
@@ -102,15 +102,15 @@ def where_time_goes(captioner: Captioner, images: Images, rows: int = 25) -> dic
     return {"wall_ms": 1000 * seconds, "kernel_ms": sum(times.values()), "kernels": sum(calls.values()), "longest": longest}
 
 
-def end_to_end(pictures: Sequence[bytes], count: int, workers: int, settings: Sequence[str]) -> dict[str, Any]:
+def end_to_end(image_files: Sequence[bytes], count: int, workers: int, settings: Sequence[str]) -> dict[str, Any]:
     """`framecap work --once` over `count` frames by `workers` processes, each with its share, all on this GPU."""
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="framecap-") as name:
         folder = Path(name)
         for number in range(count):
-            (folder / f"{number:06}.jpg").write_bytes(pictures[number % len(pictures)])
+            (folder / f"{number:06}.jpg").write_bytes(image_files[number % len(image_files)])
         command = [sys.executable, "-m", "framecap", "work", "--once", "--frames", name]
         settings = [*settings, "--set", f"worker.decoders={max(1, (os.cpu_count() or 1) // workers)}"]
-        with Watched(in_use()) as watched:
+        with GpuMonitor(in_use()) as watched:
             started = time.monotonic()
             processes = [
                 subprocess.Popen(
@@ -151,19 +151,19 @@ def machine() -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
-    parser.add_argument("pictures", nargs="+", type=Path)
+    parser.add_argument("images", nargs="+", type=Path)
     parser.add_argument("--bundle", default="default")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--max-words", type=int, default=24)
     parser.add_argument("--batch", type=int, nargs="+", default=[128])
-    parser.add_argument("--naive", type=int, default=100, help="pictures that the naive loop captions")
+    parser.add_argument("--naive", type=int, default=100, help="images that the naive loop captions")
     parser.add_argument("--end-to-end", type=int, default=0, help="frames of a saturated run")
     parser.add_argument("--workers", type=int, nargs="+", default=[1], help="processes of a saturated run")
-    parser.add_argument("--texts", type=Path, help="a file for the captions of all pictures")
+    parser.add_argument("--texts", type=Path, help="a file for the captions of all images")
     options = parser.parse_args()
     say: Callable[..., None] = lambda **row: print(json.dumps(row), flush=True)  # noqa: E731
     say(**machine())
-    data = [path.read_bytes() for path in options.pictures]
+    data = [path.read_bytes() for path in options.images]
     config = CaptioningConfig(
         bundle=options.bundle, runtime="torch", precision=options.precision, max_words=options.max_words
     )
@@ -182,7 +182,7 @@ def main() -> None:
         runtime=runtime.name,
         load_s=loaded - started,
         decode_ms=1000 * (decoded - loaded) / len(data),
-        first_picture_s=first - decoded,
+        first_image_s=first - decoded,
         first_batch_s=time.perf_counter() - first,
     )
     for batch in options.batch:

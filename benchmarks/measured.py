@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# Frames a second of one worker on two cores of a cloud machine (Intel Xeon with AMX), model in the box, beam 5, local disk:
+# Frames a second of one worker on two cores of a cloud machine (Intel Xeon with AMX), bundled model, beam 5, local disk:
 # the row "end to end" of `framecap bench --full`, the lower of two runs. Then: python -m benchmarks.scale_page
 WORKER_RATE = 106.0
 

@@ -1,4 +1,4 @@
-"""Pictures and a bundle in; its captions, found as the usual tutorial code finds them, and how long that took, out.
+"""Images and a bundle in; its captions, found as the usual tutorial code finds them, and how long that took, out.
 
 What `framecap bench` measures itself against, on the same weights and the same pixels: eager PyTorch, one frame at a time,
 the encoder's output repeated for each beam, its projection for the attention computed again at each step, the scores of all
@@ -36,9 +36,10 @@ from framecap.captioning.caption import Caption
 from framecap.captioning.load import load_captioner
 from framecap.captioning.model.decoder import AttentionDecoder, DecoderShape
 from framecap.captioning.model.encoder import Encoder
-from framecap.captioning.preprocess import Preprocessing, decode
+from framecap.captioning.repetition import REPEATABLE_WORDS
 from framecap.captioning.vocabulary import sentence
 from framecap.config import CaptioningConfig
+from framecap.decoding.preprocess import Preprocessing, decode
 from framecap.errors import FramecapError
 
 MAX_PIXELS = 10**8
@@ -71,7 +72,7 @@ class NaiveLoop:
         self.encoder.normalise(card.preprocessing.mean, card.preprocessing.std)
         self.encoder.to(self.device)
         self.decoder.to(self.device)
-        self.never_said = list(bundle.vocabulary.never_said)
+        self.suppressed = list(bundle.vocabulary.suppressed)
 
     def with_config(self, config: CaptioningConfig) -> NaiveLoop:
         """The same modules, searched by other settings."""
@@ -79,12 +80,12 @@ class NaiveLoop:
         other.config = config
         return other
 
-    def run(self, pictures: Iterable[bytes], tutorial: bool = False) -> Timed:
-        """Caption encoded pictures, one after the other."""
+    def run(self, images: Iterable[bytes], tutorial: bool = False) -> Timed:
+        """Caption encoded images, one after the other."""
         search = self.tutorial_search if tutorial else self.search
         captions: list[str | None] = []
         decoding = captioning = 0.0
-        for data in pictures:
+        for data in images:
             started = time.perf_counter()
             pixels = decode(data, Preprocessing(self.encoder.size), MAX_PIXELS).pixels
             decoded = time.perf_counter()
@@ -97,19 +98,19 @@ class NaiveLoop:
     def search(self, pixels: Pixels) -> tuple[list[int], bool] | None:
         """The best sentence by framecap's rules, without its end, and whether it was cut off; pixels (size, size, 3) RGB."""
         beam, end = self.config.beam, self.bundle.vocabulary.end
-        features, hidden, cell = self._look(pixels, 1)
+        features, hidden, cell = self._encode(pixels, 1)
         sentences: list[list[int]] = [[]]
         totals = [0.0]
         finished: list[tuple[float, list[int]]] = []
         words = torch.tensor([self.bundle.vocabulary.start], device=self.device)
         for number in range(self.config.max_words + 1):
             scores, hidden, cell = self._step(features, hidden, cell, words)
-            scores[:, self.never_said] = _NOTHING
+            scores[:, self.suppressed] = _NOTHING
             self._block(scores, sentences, end)
             sums = (torch.tensor(totals, device=self.device)[:, None] + scores).view(-1)
             best = sums.topk(min(2 * beam, len(sums)))
             order = list(zip(best.values.tolist(), best.indices.tolist(), strict=True))
-            going_on = [(total, *divmod(place, scores.shape[1])) for total, place in order]
+            going_on = [(total, *divmod(index, scores.shape[1])) for total, index in order]
             for total, parent, word in going_on[:beam]:
                 if word == end and total > _NOTHING:
                     finished.append((total / (number + 1) ** self.config.length_penalty, sentences[parent]))
@@ -130,7 +131,7 @@ class NaiveLoop:
     def tutorial_search(self, pixels: Pixels) -> tuple[list[int], bool] | None:
         """The best sentence by the tutorial's rules; None where the tutorial's code ends in an error: no sentence ended."""
         live, end = self.config.beam, self.bundle.vocabulary.end
-        features, hidden, cell = self._look(pixels, live)
+        features, hidden, cell = self._encode(pixels, live)
         words = torch.full((live,), self.bundle.vocabulary.start, device=self.device)
         sentences, totals = words[:, None], torch.zeros(live, 1, device=self.device)
         finished: list[list[int]] = []
@@ -138,10 +139,10 @@ class NaiveLoop:
         for number in range(self.config.max_words + 1):
             scores, hidden, cell = self._step(features, hidden, cell, words)
             scores = totals.expand_as(scores) + scores
-            totals, places = (scores[0] if number == 0 else scores.view(-1)).topk(live)
-            parents, words = places // scores.shape[1], places % scores.shape[1]
+            totals, indices = (scores[0] if number == 0 else scores.view(-1)).topk(live)
+            parents, words = indices // scores.shape[1], indices % scores.shape[1]
             sentences = torch.cat([sentences[parents], words[:, None]], dim=1)
-            going_on = [place for place, word in enumerate(words) if word != end]
+            going_on = [index for index, word in enumerate(words) if word != end]
             ended = sorted(set(range(live)) - set(going_on))
             finished.extend(sentences[ended].tolist())
             finished_totals.extend(totals[ended])
@@ -155,7 +156,7 @@ class NaiveLoop:
             return None
         return finished[finished_totals.index(max(finished_totals))][1:-1], False
 
-    def _look(self, pixels: Pixels, beams: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _encode(self, pixels: Pixels, beams: int) -> tuple[Tensor, Tensor, Tensor]:
         """The features, repeated for each beam: (beams, places, width); the first state (beams, hidden), twice."""
         features = self.decoder.project(self.encoder(torch.from_numpy(pixels)[None].to(self.device)))
         features = features.expand(beams, -1, -1)
@@ -174,7 +175,7 @@ class NaiveLoop:
         return functional.log_softmax(decoder.output(hidden), dim=1), hidden, cell
 
     def _block(self, scores: Tensor, sentences: Sequence[list[int]], end: int) -> None:
-        """No end before the first word, and no group of block_ngrams words twice."""
+        """No end before the first word, no group of block_ngrams words twice, no content word twice."""
         n = self.config.block_ngrams
         for beam, words in enumerate(sentences):
             if not words:
@@ -184,30 +185,34 @@ class NaiveLoop:
                 for start in range(len(words) - n + 1):
                     if words[start : start + n - 1] == last:
                         scores[beam, words[start + n - 1]] = _NOTHING
+            if self.config.block_repeats:
+                scores[beam, [word for word in words if self.bundle.vocabulary.words[word] not in REPEATABLE_WORDS]] = (
+                    _NOTHING
+                )
 
     def _text(self, found: tuple[list[int], bool] | None) -> str | None:
         if found is None:
             return None
         words, truncated = found
-        said = self.bundle.vocabulary.decode(words)
-        return sentence(said, self.config.capitalise, self.config.full_stop and not truncated)
+        output = self.bundle.vocabulary.decode(words)
+        return sentence(output, self.config.capitalise, self.config.full_stop and not truncated)
 
 
-def compare(loop: NaiveLoop, pictures: Sequence[bytes]) -> dict[str, float]:
-    """Both on the same pictures, framecap's captioner in batches of 16: how many captions are the same, and the ratio."""
+def compare(loop: NaiveLoop, images: Sequence[bytes]) -> dict[str, float]:
+    """Both on the same images, framecap's captioner in batches of 16: how many captions are the same, and the ratio."""
     captioner = load_captioner(loop.config)
-    pixels = np.stack([decode(data, Preprocessing(captioner.image_size), MAX_PIXELS).pixels for data in pictures])
+    pixels = np.stack([decode(data, Preprocessing(captioner.image_size), MAX_PIXELS).pixels for data in images])
     captioner.caption(pixels[:16])
     started = time.perf_counter()
     ours = [one for start in range(0, len(pixels), 16) for one in captioner.caption(pixels[start : start + 16])]
     seconds = time.perf_counter() - started
-    naive = loop.run(pictures)
+    naive = loop.run(images)
     texts = [one.text if isinstance(one, Caption) else None for one in ours]
     return {
-        "frames": len(pictures),
+        "frames": len(images),
         "same_captions": sum(one == other for one, other in zip(texts, naive.captions, strict=True)),
-        "naive_frames_per_second": len(pictures) / naive.caption_seconds,
-        "framecap_frames_per_second": len(pictures) / seconds,
+        "naive_frames_per_second": len(images) / naive.caption_seconds,
+        "framecap_frames_per_second": len(images) / seconds,
         "ratio": naive.caption_seconds / seconds,
     }
 
@@ -217,14 +222,14 @@ def serve(loop: NaiveLoop) -> None:
     print(json.dumps({"device": str(loop.device), "torch": torch.__version__}), flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
-        pictures = [Path(path).read_bytes() for path in asked["paths"]]
-        print(json.dumps(asdict(loop.run(pictures, asked["tutorial"]))), flush=True)
+        images = [Path(path).read_bytes() for path in asked["paths"]]
+        print(json.dumps(asdict(loop.run(images, asked["tutorial"]))), flush=True)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.naive_loop", description=__doc__.partition("\n")[0])
-    parser.add_argument("files", metavar="FILE", nargs="*", type=Path, help="pictures")
-    parser.add_argument("--bundle", default="default", help="the bundle (default: the model in the box)")
+    parser.add_argument("files", metavar="FILE", nargs="*", type=Path, help="images")
+    parser.add_argument("--bundle", default="default", help="the bundle (default: the bundled model)")
     parser.add_argument("--config", default="{}", help="settings of the section captioning, as JSON")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
     parser.add_argument("--tutorial", action="store_true", help="search by the tutorial's own rules")
@@ -237,19 +242,17 @@ def main() -> int:
         if options.serve:
             serve(loop)
             return 0
-        pictures = [path.read_bytes() for path in options.files]
-        if not pictures:
-            parser.error("name the pictures to caption")
-        loop.run(pictures[:1], options.tutorial)  # the first one takes longest
+        images = [path.read_bytes() for path in options.files]
+        if not images:
+            parser.error("name the images to caption")
+        loop.run(images[:1], options.tutorial)  # the first one takes longest
         if options.compare:
-            print(json.dumps(compare(loop, pictures)))
+            print(json.dumps(compare(loop, images)))
         else:
-            done = loop.run(pictures, options.tutorial)
+            done = loop.run(images, options.tutorial)
             print(*(f"{path}: {text}" for path, text in zip(options.files, done.captions, strict=True)), sep="\n")
-            speed = len(pictures) / done.caption_seconds
-            print(
-                f"{speed:.1f} frames/s, decoding not counted ({1000 * done.decode_seconds / len(pictures):.1f} ms a frame)"
-            )
+            speed = len(images) / done.caption_seconds
+            print(f"{speed:.1f} frames/s, decoding not counted ({1000 * done.decode_seconds / len(images):.1f} ms a frame)")
     except FramecapError as error:
         print(f"naive_loop: {error}", file=sys.stderr)
         return error.exit_code

@@ -1,7 +1,8 @@
-"""python -m benchmarks.prepare: this machine in; images/s of `train.prepare` beside the seed's own loop out, as a table.
+"""python -m benchmarks.prepare: this machine in; images/s of `train.data.prepare` beside the seed's own loop out, as a
+table.
 
 The seed's loop is written here as create_input_files.py has it: one process, for each photo cv2.imread, PIL's resize to
-256 x 256, and one write into the HDF5 file. Both sides start from the same JPEGs and end with the pictures on the disk.
+256 x 256, and one write into the HDF5 file. Both sides start from the same JPEGs and end with the images on the disk.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from framecap.bench.pictures import make_pictures
-from train.karpathy import read_karpathy
-from train.prepare import Recipe, prepare_photos
+from framecap.bench.images import make_images
+from train.data.karpathy import read_karpathy
+from train.data.prepare import Recipe, prepare_photos
 
 CLIP = Path(__file__).parents[1] / "samples" / "clip.mp4"
 SIZE = 256
@@ -44,7 +45,7 @@ def main() -> None:
     print(f"{len(os.sched_getaffinity(0))} cores, {options.runs} runs of each side in turn, medians of images/s")
     with tempfile.TemporaryDirectory(prefix="framecap-bench-") as name:
         folder = Path(name)
-        small = make_pictures(folder / "640x480", options.photos, CLIP)
+        small = make_images(folder / "640x480", options.photos, CLIP)
         sets = {"640x480": small, "4000x3000": make_large(folder / "4000x3000", small[: options.large_photos])}
         for title, photos in sets.items():
             print(report(title, photos, *compare(folder, photos, options.runs)))
@@ -57,10 +58,10 @@ def make_large(folder: Path, photos: Sequence[Path]) -> list[Path]:
     noise = generator.normal(0, 6, (LARGE[1], LARGE[0], 1))
     paths = []
     for photo in photos:
-        picture = cv2.resize(cv2.imread(str(photo)), LARGE, interpolation=cv2.INTER_CUBIC)
+        image = cv2.resize(cv2.imread(str(photo)), LARGE, interpolation=cv2.INTER_CUBIC)
         path = folder / photo.name
         grain = np.roll(noise, int(generator.integers(LARGE[0])), axis=1)
-        cv2.imwrite(str(path), np.clip(picture + grain, 0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 88])
+        cv2.imwrite(str(path), np.clip(image + grain, 0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 88])
         paths.append(path)
     return paths
 
@@ -96,9 +97,9 @@ def seed_loop(photos: Sequence[Path], out: Path) -> None:
         file.attrs["captions_per_image"] = 5
         images = file.create_dataset("images", (len(photos), 3, SIZE, SIZE), dtype="uint8")
         for number, path in enumerate(photos):
-            picture = cv2.imread(str(path))
-            picture = np.array(Image.fromarray(picture).resize((SIZE, SIZE)))
-            images[number] = picture.transpose(2, 0, 1)
+            image = cv2.imread(str(path))
+            image = np.array(Image.fromarray(image).resize((SIZE, SIZE)))
+            images[number] = image.transpose(2, 0, 1)
 
 
 def own(photos: Sequence[Path], out: Path) -> None:

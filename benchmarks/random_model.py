@@ -23,7 +23,7 @@ from framecap.captioning.vocabulary import END, PAD, START, UNKNOWN, Vocabulary
 
 NAME, SIZE, GRID = "resnext101_32x8d", 256, 14
 WORDS = 9490  # of COCO's captions, as the seed keeps them
-_NOISE = 8  # pictures
+_NOISE = 8  # images
 
 
 def make(folder: Path, name: str = NAME, size: int = SIZE, grid: int = GRID) -> None:
@@ -70,7 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.random_model", description=__doc__)
     parser.add_argument("folder", type=Path, help="where the bundle is written")
     parser.add_argument("--encoder", default=NAME, help=f"({NAME})")
-    parser.add_argument("--size", type=int, default=SIZE, help=f"pixels of a picture's side ({SIZE})")
+    parser.add_argument("--size", type=int, default=SIZE, help=f"pixels of an image's side ({SIZE})")
     options = parser.parse_args()
     make(options.folder, options.encoder, options.size)
 

@@ -1,4 +1,4 @@
-"""python -m benchmarks.scale_page: one worker's measured figures in; the tables and the picture of docs/scale.md out."""
+"""python -m benchmarks.scale_page: one worker's measured figures in; the tables and the image of docs/scale.md out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.fleet_model import Settings, simulate
 from benchmarks.measured import FRAME_BYTES, SIDECAR_BYTES, WORKER_RATE
 
 PAGE = Path(__file__).parents[1] / "docs" / "scale.md"
-PICTURE = PAGE.parent / "images" / "fleet.png"
+IMAGE = PAGE.parent / "images" / "fleet.png"
 SCAN_SECONDS = 60
 SCALING = ((500, 0.0), (2000, 0.0), (5000, 0.0), (Settings().messages_per_worker, Settings().planned_rate))
 
@@ -23,7 +23,7 @@ def measured() -> str:
         [
             "| measured | figure | by |",
             "| --- | --- | --- |",
-            "| a worker, end to end, two cores of a cloud machine (Intel Xeon with AMX), model in the box, beam 5 | "
+            "| a worker, end to end, two cores of a cloud machine (Intel Xeon with AMX), bundled model, beam 5 | "
             f"{WORKER_RATE:.0f} frames/s | `framecap bench --full` |",
             f"| a frame: 640x480, JPEG quality 90 | {FRAME_BYTES / 1000:.0f} kB | its frames |",
             f"| its sidecar | {SIDECAR_BYTES / 1000:.1f} kB | its sidecars |",
@@ -46,7 +46,7 @@ def scaling() -> str:
 
 def day() -> str:
     fleet, minutes = simulate(Settings(), 1)
-    draw(minutes, PICTURE)
+    draw(minutes, IMAGE)
     return _code(f"{table(minutes)}\n\n{summary(fleet, minutes)}")
 
 

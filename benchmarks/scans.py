@@ -6,7 +6,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from framecap.bench.scans import Pass, Place, passes
+from framecap.bench.scans import Pass, StoreKind, passes
 
 
 def main() -> None:
@@ -17,24 +17,24 @@ def main() -> None:
     parser.add_argument("--place", choices=("directory", "bucket"), action="append", help="both")
     options = parser.parse_args()
     print(f"{'place':10}  {'pass':20} {'seconds':>8} {'entries':>10} {'requests':>9} {'pending':>10}")
-    for place in options.place or ("directory", "bucket"):
-        measure(place, options.frames, options.new, options.backlog)
+    for store in options.store or ("directory", "bucket"):
+        measure(store, options.frames, options.new, options.backlog)
 
 
-def measure(place: Place, frames: int, new: int, backlog: int) -> None:
+def measure(store: StoreKind, frames: int, new: int, backlog: int) -> None:
     with tempfile.TemporaryDirectory(prefix="framecap-scans-") as root:
         folder = Path(root) / "frames"
         folder.mkdir()
-        seen = passes(place, frames, new, folder, backlog)
+        seen = passes(store, frames, new, folder, backlog)
     rows: list[tuple[str, Pass]] = [
         (f"{seen.frames:,} done", seen.first),
-        ("all of the look-back", seen.look_back),
+        ("all of the lookback", seen.lookback),
         ("as half of them", seen.usual),
         (f"{seen.new:,} new", seen.last),
     ]
     for what, one in rows:
-        print(f"{place:10}  {what:20} {one.seconds:8.2f} {one.listed:10,} {one.requests:9,} {one.pending:10,}")
-    print(f"{place:10}  memory {seen.memory / 1e6:.0f} MB")
+        print(f"{store:10}  {what:20} {one.seconds:8.2f} {one.listed:10,} {one.requests:9,} {one.pending:10,}")
+    print(f"{store:10}  memory {seen.memory / 1e6:.0f} MB")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """python -m benchmarks.search: a number of captions in; what the search index costs to make, to keep up and to ask out.
 
-The sidecars are made up when they are read: a frame a second of each camera, captions of the words that the model in the box
+The sidecars are made up when they are read: a frame a second of each camera, captions of the words that the bundled model
 knows, as frequent as words are (the n-th most frequent one n times less than the first).
 """
 
@@ -114,7 +114,7 @@ def measure(captions: int, path: Path) -> None:
             seconds = _timed(lambda: index.update(on_read=bar.update))
         _say("made", seconds, store)
     _say("up to date: everything is listed", _timed(lambda: index.update(full=True)), store)
-    for what in ("nothing new, whole look-back", "nothing new, as half of the updates"):
+    for what in ("nothing new, whole lookback", "nothing new, as half of the updates"):
         _say(f"up to date: {what}", _timed(index.update), store)
     store.frames = captions
     _say(f"up to date: {LATE} new", _timed(index.update), store)

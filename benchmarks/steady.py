@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from framecap import read_sidecars
-from framecap.sidecar import Sidecar
+from framecap.sidecars.sidecar import Sidecar
 
 
 def main() -> None:

@@ -7,8 +7,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from framecap import sidecar
 from framecap.cli.parser import make_parser
+from framecap.sidecars import sidecar
 
 ROOT = Path(__file__).parents[1]
 HEAD = """# The command line

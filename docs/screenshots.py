@@ -44,7 +44,7 @@ def main() -> None:
 def take(
     browser: Browser, address: str, name: str, size: tuple[int, int], wait: str, press: str = "", dark: bool = False
 ) -> None:
-    """One picture, when what is waited for is there; of its first screen."""
+    """One image, when what is waited for is there; of its first screen."""
     browser.open(address, *size, dark=dark)
     browser.see(wait)
     if press:

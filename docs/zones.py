@@ -1,4 +1,4 @@
-"""A picture in; the same picture with two masking zones and their coordinates, for docs/privacy.md, out.
+"""An image in; the same image with two masking zones and their coordinates, for docs/privacy.md, out.
 
 python docs/zones.py frame.jpg docs/images/zones.jpg
 """
@@ -22,10 +22,10 @@ WIDTH, MARGIN = 560, 72
 FONT, INK = cv2.FONT_HERSHEY_SIMPLEX, (40, 40, 40)
 
 
-def drawn(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """The masked picture in a margin, with each corner of each zone named."""
-    height = round(picture.shape[0] * WIDTH / picture.shape[1])
-    masked = blacken(cv2.resize(picture, (WIDTH, height), interpolation=cv2.INTER_AREA), ZONES)
+def drawn(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The masked image in a margin, with each corner of each zone named."""
+    height = round(image.shape[0] * WIDTH / image.shape[1])
+    masked = blacken(cv2.resize(image, (WIDTH, height), interpolation=cv2.INTER_AREA), ZONES)
     canvas = np.full((height + 2 * MARGIN, WIDTH + 2 * MARGIN, 3), 255, np.uint8)
     canvas[MARGIN : MARGIN + height, MARGIN : MARGIN + WIDTH] = masked
     for x, y in sorted({point for zone in ZONES for point in zone}):
@@ -40,7 +40,7 @@ def drawn(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 if __name__ == "__main__":
     source, target = map(Path, sys.argv[1:])
-    picture = cv2.imread(str(source))
-    if picture is None:
-        raise SystemExit(f"{source}: no picture")
-    cv2.imwrite(str(target), drawn(picture), [cv2.IMWRITE_JPEG_QUALITY, 85])
+    image = cv2.imread(str(source))
+    if image is None:
+        raise SystemExit(f"{source}: no image")
+    cv2.imwrite(str(target), drawn(image), [cv2.IMWRITE_JPEG_QUALITY, 85])

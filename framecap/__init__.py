@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from framecap.errors import FramecapError
-    from framecap.sidecar import Sidecar
-    from framecap.timeline.reader import read_sidecars
+    from framecap.sidecars.read_sidecars import read_sidecars
+    from framecap.sidecars.sidecar import Sidecar
 
 __version__ = "0.1.0"
 __all__ = ["FramecapError", "Sidecar", "__version__", "read_sidecars"]
 
 _HOMES = {
     "FramecapError": "framecap.errors",
-    "Sidecar": "framecap.sidecar",
-    "read_sidecars": "framecap.timeline.reader",
+    "Sidecar": "framecap.sidecars.sidecar",
+    "read_sidecars": "framecap.sidecars.read_sidecars",
 }
 
 

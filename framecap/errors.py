@@ -14,14 +14,15 @@
     │   ├── FrameGone            the frame was deleted meanwhile
     │   ├── FrameUnreadable      this user may not read the frame               retry until settled
     │   └── KeyRefused           a key that could leave the store, or no frame
+    │       └── NameTaken          another program's file has the sidecar's name
     ├── QueueError             the queue that tells of new frames
     │   ├── QueueUnavailable     it is away, or refuses                        retry
     │   ├── MessageUnreadable    a message that is no S3 event
     │   └── PoisonFrame          a frame that came back from its workers too often
     ├── DecodeError            the bytes of one frame
     │   ├── EmptyFrame           zero bytes                                    retry until settled
-    │   ├── TruncatedFrame       the end of the picture is missing             retry until settled
-    │   ├── UndecodableFrame     not a picture, or a broken one
+    │   ├── TruncatedFrame       the end of the image is missing             retry until settled
+    │   ├── UndecodableFrame     not an image, or a broken one
     │   ├── OversizedFrame       more pixels or bytes than allowed
     │   ├── DecoderCrashed       the decoder died of it                        retry
     │   └── DecoderTimeout       the decoder hung on it                        retry
@@ -33,9 +34,9 @@
     │   │   └── CaptionerDenied    it takes neither this key nor this model    exit 2; retry as above
     │   ├── CaptionTimeout       it did not answer in time                     retry
     │   ├── CaptionerFault       an error of its own, or no readable answer    retry
-    │   ├── CaptionRefused       it does not want to caption this picture
+    │   ├── CaptionRefused       it does not want to caption this image
     │   │   └── RequestRefused     its answer is 4xx: what it was sent is wrong
-    │   └── CaptionTooLong       its answer is no caption but an essay
+    │   └── CaptionTooLong       its answer is no caption but response too long
     ├── SidecarError           bytes that are no valid sidecar
     ├── IndexUnavailable       the search index cannot be read or written       retry
     └── EventError             what a rule does with a caption
@@ -118,6 +119,10 @@ class FrameUnreadable(StoreError):
 
 class KeyRefused(StoreError):
     kind = "key_refused"
+
+
+class NameTaken(KeyRefused):
+    kind = "name_taken"
 
 
 class QueueError(FramecapError):

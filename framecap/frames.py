@@ -15,6 +15,8 @@ from datetime import UTC, datetime, timedelta
 
 from framecap.errors import KeyRefused
 
+MAX_SIDECAR_BYTES = 1 << 20  # a reader refuses more: no caption is that long
+
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 UNFINISHED_SUFFIXES = (".tmp", ".part")
 SIDECAR_SUFFIX = ".json"
@@ -76,12 +78,12 @@ def parse_key(key: str) -> FrameName | None:
     return FrameName(match["camera"], at, int(match["sequence"]))
 
 
-def low_watermark(key: str, look_back: timedelta) -> str | None:
+def low_watermark(key: str, lookback: timedelta) -> str | None:
     """The key below which nothing new of this own key's camera is expected; None for a foreign key."""
     name = parse_key(key)
     if name is None:
         return None
-    at = name.captured_at - look_back
+    at = name.captured_at - lookback
     return f"{hour_prefix(name.camera, at)}{name.camera}-{at.strftime(_TIME_FORMAT)}Z-"
 
 
@@ -92,13 +94,13 @@ def camera_of(key: str) -> str:
 
 
 def is_frame_key(key: str) -> bool:
-    """Whether a key names a frame: a picture's suffix (in any case), no part hidden, not unfinished."""
+    """Whether a key names a frame: an image's suffix (in any case), no part hidden, not unfinished."""
     name = key.rpartition("/")[2].lower()
     return name.endswith(FRAME_SUFFIXES) and not any(part.startswith(".") for part in key.split("/"))
 
 
 def sidecar_key(frame_key: str) -> str:
-    """`a.jpg` → `a.jpg.json`: two pictures never fight over one sidecar."""
+    """`a.jpg` → `a.jpg.json`: two images never fight over one sidecar."""
     return frame_key + SIDECAR_SUFFIX
 
 

@@ -24,7 +24,7 @@ FRAMES_PER_SECOND = 12
 CONSTANT_RATE_FACTOR = 30  # keeps the clip well under 1 MB, and its fur still looks like fur
 CREATED = "2020-06-08T14:16:14Z"  # of the first photo: the clip says when it begins, wherever a checkout puts it
 
-Picture = npt.NDArray[np.uint8]
+Image = npt.NDArray[np.uint8]
 View = tuple[float, float, float]  # centre x, centre y, width: parts of the photo's own width and height
 
 
@@ -46,7 +46,7 @@ PHONE_VIDEO = "movie1/VID_20191220_170832.mp4"
 MOVES_AFTER = (Move("pic2/IMG_20200124_231153.jpg", (0.45, 0.50, 0.90), (0.55, 0.50, 0.85), 3.0),)
 
 
-def frames_of_move(move: Move) -> Iterator[Picture]:
+def frames_of_move(move: Move) -> Iterator[Image]:
     photo = cv2.imread(str(ORIGINALS / move.photo))
     if photo is None:
         raise SystemExit(f"{ORIGINALS / move.photo}: not there: apt-get install forensics-samples-files")
@@ -59,7 +59,7 @@ def frames_of_move(move: Move) -> Iterator[Picture]:
         yield crop(photo, view)
 
 
-def crop(photo: Picture, view: tuple[float, ...]) -> Picture:
+def crop(photo: Image, view: tuple[float, ...]) -> Image:
     rows, columns = photo.shape[:2]
     width = view[2] * columns
     height = min(width * HEIGHT / WIDTH, rows)
@@ -73,23 +73,23 @@ def crop(photo: Picture, view: tuple[float, ...]) -> Picture:
     return cv2.warpAffine(photo, affine, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
-def frames_of_video(name: str) -> Iterator[Picture]:
+def frames_of_video(name: str) -> Iterator[Image]:
     """The phone video at its own speed, its middle 4:3."""
     video = cv2.VideoCapture(str(ORIGINALS / name))
     due = 0.0
     while True:
-        here, picture = video.read()
+        here, image = video.read()
         if not here:
             return
         if video.get(cv2.CAP_PROP_POS_MSEC) / 1000 >= due:
             due += 1 / FRAMES_PER_SECOND
-            rows, columns = picture.shape[:2]
+            rows, columns = image.shape[:2]
             width = rows * WIDTH // HEIGHT
             left = (columns - width) // 2
-            yield cv2.resize(picture[:, left : left + width], (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
+            yield cv2.resize(image[:, left : left + width], (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
 
 
-def all_frames() -> Iterator[Picture]:
+def all_frames() -> Iterator[Image]:
     for move in MOVES_BEFORE:
         yield from frames_of_move(move)
     yield from frames_of_video(PHONE_VIDEO)

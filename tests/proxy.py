@@ -33,7 +33,7 @@ class Fault(Enum):
     SILENCE = "nothing happens at all"
     ANSWER_LOST = "the server does it; the connection is reset instead of an answer"
     ANSWER_HELD = "the server does it; no answer ever comes"
-    ANSWER_TORN = "the connection is reset in the middle of the answer's body"
+    ANSWER_TRUNCATED = "the connection is reset in the middle of the answer's body"
 
 
 @dataclass(frozen=True)
@@ -131,8 +131,8 @@ class _Handler(BaseHTTPRequestHandler):
             case Fault.ANSWER_HELD:
                 self._passed_on(body)
                 self._hold()
-            case Fault.ANSWER_TORN:
-                self._send(*self._passed_on(body), torn=True)
+            case Fault.ANSWER_TRUNCATED:
+                self._send(*self._passed_on(body), truncated=True)
 
     do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _answer
 
@@ -160,7 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
         S3SigV4Auth(Credentials(*self.proxy.keys), "s3", "us-east-1").add_auth(request)
         return dict(request.headers.items())
 
-    def _send(self, status: int, headers: dict[str, str], body: bytes, torn: bool = False) -> None:
+    def _send(self, status: int, headers: dict[str, str], body: bytes, truncated: bool = False) -> None:
         length = headers.get("content-length", "0") if self.command == "HEAD" else str(len(body))
         self.send_response_only(status)
         for name, value in headers.items():
@@ -169,8 +169,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", length)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(body[: len(body) // 2] if torn else body)
-        if torn:
+            self.wfile.write(body[: len(body) // 2] if truncated else body)
+        if truncated:
             self._reset()
 
     def _hold(self) -> None:

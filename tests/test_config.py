@@ -37,7 +37,7 @@ def leaves(section: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tup
 
 def keys_of(tree: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     for key, value in tree.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:  # an empty one is a value, such as train.mix
             yield from keys_of(value, (*path, key))
         else:
             yield (*path, key)
@@ -188,7 +188,7 @@ def test_every_choice_can_be_written_as_it_is_shown(path: tuple[str, ...], tmp_p
         ('store: {frames: "a\\0b"}', "store.frames: a zero character is in no name"),
         ('captioning: {bundle: "\\0"}', "captioning.bundle: a zero character is in no name"),
         ("ingest: {scan_seconds: 1e12}", "ingest.scan_seconds: Input should be less than or equal to 1000000, got"),
-        ("ingest: {look_back_seconds: 1e300}", "ingest.look_back_seconds: Input should be less than or equal to 1000000000"),
+        ("ingest: {lookback_seconds: 1e300}", "ingest.lookback_seconds: Input should be less than or equal to 1000000000"),
         ("worker: {max_pixels: 99999999999999999999}", "worker.max_pixels: Input should be less than or equal to"),
         (
             f"captioning: {{beam: 0x{'f' * 20_000}}}",
@@ -246,8 +246,8 @@ def test_every_tag_is_refused(tmp_path_factory: pytest.TempPathFactory, path: tu
 @given(st.sampled_from(LEAVES), st.sampled_from("abcdefghijklmnopqrstuvwxyz"), st.data())
 def test_every_unknown_key_is_refused_and_named(path: tuple[str, ...], letter: str, data: st.DataObject) -> None:
     depth = data.draw(st.integers(0, len(path) - 1))
-    place = data.draw(st.integers(0, len(path[depth])))
-    wrong = path[depth][:place] + letter + path[depth][place:]
+    address = data.draw(st.integers(0, len(path[depth])))
+    wrong = path[depth][:address] + letter + path[depth][address:]
     broken = (*path[:depth], wrong, *path[depth + 1 :])
     name = "FRAMECAP__" + "__".join(broken).upper()
     with pytest.raises(ConfigError, match=f"unknown key '{'.'.join(broken[: depth + 1])}': (did you mean|allowed here are)"):
@@ -261,6 +261,7 @@ WRONG: dict[type, list[Any]] = {
     str: [0.5, True, ["x"], {"a": 1}],
     type(None): ["many", True, {"a": 1}, 0.0],
     list: ["x", 3, {"a": 1}, True],
+    dict: ["x", 3, [1], {"a": "many"}],
 }
 
 

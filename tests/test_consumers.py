@@ -12,8 +12,8 @@ import pytest
 
 from framecap.config import StoreConfig
 from framecap.stores import open_store
+from tests.sidecars.committing import NOON, SECOND, commit, own
 from tests.system_packages import needs_package
-from tests.timeline.committing import NOON, SECOND, commit, own
 
 PAGE = Path(__file__).parents[1] / "docs" / "sidecar.md"
 EXPECTED = [
@@ -25,7 +25,7 @@ EXPECTED = [
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
+def address(tmp_path: Path) -> Path:
     """A folder with frames/ in it, as each example expects."""
     store = open_store(StoreConfig(frames=str(tmp_path / "frames")))
     copied = {"status": "duplicate", "duplicate_of": own("door", NOON)}
@@ -40,7 +40,7 @@ def place(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("language", ["python", "javascript", "sh"])
-def test_an_example_prints_what_it_should(language: str, place: Path) -> None:
+def test_an_example_prints_what_it_should(language: str, address: Path) -> None:
     examples = re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(), re.DOTALL)
     (code,) = (example for example in examples if "read_sidecars" not in example)
     assert len(code.strip().splitlines()) <= 11
@@ -48,11 +48,11 @@ def test_an_example_prints_what_it_should(language: str, place: Path) -> None:
         command = [sys.executable, "-I", "-c", code]  # -I: without framecap
     elif language == "javascript":
         node = needs_package("nodejs", shutil.which("node") or "/usr/bin/node")
-        (place / "captions.mjs").write_text(code)
+        (address / "captions.mjs").write_text(code)
         command = [str(node), "captions.mjs"]
     else:
         needs_package("jq", "/usr/bin/jq")
         command = ["sh", "-c", code]
-    done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=address, capture_output=True, text=True, check=False)
     assert done.stderr == ""
     assert done.stdout.splitlines() == EXPECTED

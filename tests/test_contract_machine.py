@@ -20,7 +20,6 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
-from framecap import sidecar
 from framecap.captioning.caption import ModelName
 from framecap.config import IngestConfig, StoreConfig
 from framecap.errors import EmptyFrame, FrameGone
@@ -28,20 +27,21 @@ from framecap.frames import FrameName, is_frame_key, make_key, parse_key
 from framecap.ingest.admission import Admission
 from framecap.ingest.pending import Pending
 from framecap.ingest.scanner import ScanIngest, ScanLease
+from framecap.sidecars import sidecar
 from framecap.stores import open_store
-from framecap.stores.base import Commit, Put, Store
+from framecap.stores.base import CommitResult, PutResult, Store
 from framecap.stores.directory import DirectoryStore
-from framecap.stores.local import LocalTree
-from framecap.stores.mounted import MountedTree
+from framecap.stores.local_backend import LocalBackend
+from framecap.stores.mount_backend import MountBackend
 from framecap.worker.jobs import Job
-from framecap.worker.records import record
+from framecap.worker.sidecar_records import record
 from tests.s3 import Bucket, MountedBucket
 from tests.worker.fakes import A_CAPTION
 
-LOOKING = IngestConfig(scan_seconds=2, settle_seconds=10, look_back_seconds=640, hints="off")
+LOOKING = IngestConfig(scan_seconds=2, settle_seconds=10, lookback_seconds=640, hints="off")
 BEGIN = datetime(2025, 1, 1, 9, 55, tzinfo=UTC)
 FOREIGN = ("yard/IMG 1.jpg", "yard/deep/er/b+c.png", "a/1 not ours.jpeg", "loose.webp")
-SCANS_OF_A_LOOK_BACK = 64  # so many scans look back all the way once
+SCANS_OF_A_LOOKBACK = 64  # so many scans look back all the way once
 MODEL = ModelName("none", "1" * 64, "none")
 
 
@@ -107,7 +107,7 @@ class Worker:
     """An ingest, and the frames in its hand: what was read of each, and when it was listed."""
 
     ingest: ScanIngest
-    hand: list[tuple[Job, bytes]] = field(default_factory=list)
+    in_flight: list[tuple[Job, bytes]] = field(default_factory=list)
 
 
 class Contract(RuleBasedStateMachine):
@@ -125,13 +125,13 @@ class Contract(RuleBasedStateMachine):
         self.events: list[tuple[str, bool]] = []
         self.captioned: dict[str, bytes] = {}
         self.commits: Counter[str] = Counter()
-        self.torn: set[str] = set()
+        self.replaces: set[str] = set()
 
     def new_worker(self, number: int) -> Worker:
         """The first one has room for a few frames only."""
         ingest = ScanIngest(LOOKING, self.store, None)
-        room = Admission(2, least=1) if number == 0 else Admission()
-        ingest.pending = Pending(LOOKING.settle_seconds, LOOKING.scan_seconds / 2, lambda: self.now, room)
+        admission = Admission(2, least=1) if number == 0 else Admission()
+        ingest.pending = Pending(LOOKING.settle_seconds, LOOKING.scan_seconds / 2, lambda: self.now, admission)
         return Worker(ingest)
 
     @initialize(is_running=st.booleans())
@@ -167,8 +167,8 @@ class Contract(RuleBasedStateMachine):
 
     def appear(self, key: str, data: bytes, through_us: bool) -> None:
         if through_us:
-            assert self.store.put_frame(key, data) is Put.STORED
-            assert self.store.put_frame(key, b"other") is Put.ALREADY_THERE
+            assert self.store.put_frame(key, data) is PutResult.STORED
+            assert self.store.put_frame(key, b"other") is PutResult.ALREADY_THERE
         else:
             self.outside.put(key, data)
         self.there[key] = data
@@ -217,7 +217,7 @@ class Contract(RuleBasedStateMachine):
         worker = self.workers[number]
         lease = worker.ingest.lease(0)
         if lease is not None:
-            assert all(lease.entry.key != job.key for job, _ in worker.hand), "in two hands"
+            assert all(lease.entry.key != job.key for job, _ in worker.in_flight), "in two hands"
             self.take(worker, lease)
 
     def take(self, worker: Worker, lease: ScanLease) -> None:
@@ -235,16 +235,16 @@ class Contract(RuleBasedStateMachine):
         job.sha256 = hashlib.sha256(data).hexdigest()
         job.model = MODEL
         job.outcome = A_CAPTION if data else EmptyFrame("empty")
-        worker.hand.append((job, data))
+        worker.in_flight.append((job, data))
 
-    @precondition(lambda self: any(worker.hand for worker in self.workers))
+    @precondition(lambda self: any(worker.in_flight for worker in self.workers))
     @rule(data=st.data())
     def commit(self, data: st.DataObject) -> None:
-        worker = data.draw(st.sampled_from([worker for worker in self.workers if worker.hand]))
-        self.write(worker, data.draw(st.integers(0, len(worker.hand) - 1)))
+        worker = data.draw(st.sampled_from([worker for worker in self.workers if worker.in_flight]))
+        self.write(worker, data.draw(st.integers(0, len(worker.in_flight) - 1)))
 
     def write(self, worker: Worker, number: int) -> None:
-        job, data = worker.hand.pop(number)
+        job, data = worker.in_flight.pop(number)
         made = sidecar.encode(record(job))
         try:
             if self.store.stat(job.key) != job.entry:
@@ -253,32 +253,32 @@ class Contract(RuleBasedStateMachine):
         except FrameGone:
             job.lease.done()
             return
-        if job.lease.torn is None:
+        if job.lease.replaces is None:
             outcome = self.store.commit_sidecar(job.key, made)
         else:
-            outcome = self.store.replace_sidecar(job.key, made, if_match=job.lease.torn)
-        if outcome is Commit.COMMITTED:
-            assert self.there[job.key] == data, "a sidecar about a picture that is gone"
+            outcome = self.store.replace_sidecar(job.key, made, if_match=job.lease.replaces)
+        if outcome is CommitResult.COMMITTED:
+            assert self.there[job.key] == data, "a sidecar about an image that is gone"
             self.commits[job.key] += 1
             self.captioned[job.key] = data
-            self.torn.discard(job.key)
+            self.replaces.discard(job.key)
         job.lease.done()
 
     @rule(number=st.integers(0, 1))
     def crash(self, number: int) -> None:
         self.workers[number] = self.new_worker(number)
 
-    @precondition(lambda self: any(worker.hand for worker in self.workers))
+    @precondition(lambda self: any(worker.in_flight for worker in self.workers))
     @rule(data=st.data(), is_empty=st.booleans())
     def crash_in_commit(self, data: st.DataObject, is_empty: bool) -> None:
         """What a death leaves on a mount: an empty or torn sidecar. A bucket never has a torn one."""
-        worker = data.draw(st.sampled_from([worker for worker in self.workers if worker.hand]))
-        job, _ = worker.hand[0]
+        worker = data.draw(st.sampled_from([worker for worker in self.workers if worker.in_flight]))
+        job, _ = worker.in_flight[0]
         if self.commits[job.key] == 0:
             whole = sidecar.encode(record(job))
             is_empty |= self.store.whole_sidecars
             self.outside.put(f"{job.key}.json", b"" if is_empty else whole[: len(whole) // 2])
-            self.torn.add(job.key)
+            self.replaces.add(job.key)
         self.crash(self.workers.index(worker))
 
     # --- what holds ---
@@ -289,19 +289,19 @@ class Contract(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Cheap scans find all but what is where nobody looks, or torn and come back; new workers find that as well."""
-        near = {key for key in self.there if key not in self.torn and not self.is_out_of_sight(key)}
-        self.work_until_there(near, SCANS_OF_A_LOOK_BACK + 10)
+        near = {key for key in self.there if key not in self.replaces and not self.is_out_of_sight(key)}
+        self.work_until_there(near, SCANS_OF_A_LOOKBACK + 10)
         for number in range(2):
             self.crash(number)
         self.work_until_there(set(self.there), 10)
         self.check()
 
     def is_out_of_sight(self, key: str) -> bool:
-        """Older than the look-back, or the first foreign key among a camera's own."""
+        """Older than the lookback, or the first foreign key among a camera's own."""
         name = parse_key(key)
         if name is None:
             return key.startswith("a/")
-        return self.newest[name.camera] - name.captured_at > timedelta(seconds=LOOKING.look_back_seconds)
+        return self.newest[name.camera] - name.captured_at > timedelta(seconds=LOOKING.lookback_seconds)
 
     def work_until_there(self, keys: set[str], scans: int) -> None:
         missing: set[str] = set()
@@ -310,7 +310,7 @@ class Contract(RuleBasedStateMachine):
                 self.scan(number, LOOKING.scan_seconds)
                 while (lease := worker.ingest.lease(0)) is not None:
                     self.take(worker, lease)
-                while worker.hand:
+                while worker.in_flight:
                     self.write(worker, 0)
             missing = keys - self.captioned.keys()
             if not missing:
@@ -333,16 +333,16 @@ class Contract(RuleBasedStateMachine):
 pytestmark = [pytest.mark.faults(21), pytest.mark.timeout(900)]
 
 Figure = Callable[[str], None]
-Place = Callable[[str], tuple[Store, Outside]]
+Address = Callable[[str], tuple[Store, Outside]]
 
 
-def run(place: Place, examples: int, steps: int, figure: Figure) -> None:
+def run(address: Address, examples: int, steps: int, figure: Figure) -> None:
     """As many histories, each in a place of its own."""
     numbers = itertools.count()
 
     class Here(Contract):
         def __init__(self) -> None:
-            super().__init__(*place(str(next(numbers))))
+            super().__init__(*address(str(next(numbers))))
 
     checks = list(HealthCheck)  # of how long an example takes: as long as the store
     run_state_machine_as_test(
@@ -352,32 +352,32 @@ def run(place: Place, examples: int, steps: int, figure: Figure) -> None:
     figure(f"{examples} histories of up to {steps} steps, each with two workers: 0 missing, 0 double, 0 wrong")
 
 
-@pytest.mark.parametrize("kind", [LocalTree, MountedTree])
-def test_in_a_directory(kind: type[LocalTree | MountedTree], tmp_path: Path, full: bool, figure: Figure) -> None:
+@pytest.mark.parametrize("kind", [LocalBackend, MountBackend])
+def test_in_a_directory(kind: type[LocalBackend | MountBackend], tmp_path: Path, full: bool, figure: Figure) -> None:
     """Also as a mount is written to, on a disk: the same steps, hundreds of times as quick."""
 
-    def place(name: str) -> tuple[Store, Outside]:
+    def address(name: str) -> tuple[Store, Outside]:
         root = tmp_path.resolve() / name
         root.mkdir()
         return DirectoryStore(kind(root)), Directory(root)
 
-    run(place, 300 if full else 25, 50, figure)
+    run(address, 300 if full else 25, 50, figure)
 
 
 def test_in_a_bucket(bucket: Bucket, full: bool, figure: Figure) -> None:
-    def place(name: str) -> tuple[Store, Outside]:
+    def address(name: str) -> tuple[Store, Outside]:
         objects = Objects(bucket.server, bucket.name, f"{bucket.prefix}{name}/", bucket.client)
         return objects.store(), objects
 
-    run(place, 30 if full else 4, 50 if full else 30, figure)
+    run(address, 30 if full else 4, 50 if full else 30, figure)
 
 
 def test_on_a_mount(mounted_bucket: MountedBucket, full: bool, figure: Figure) -> None:
     client = mounted_bucket.server.client()
 
-    def place(name: str) -> tuple[Store, Outside]:
+    def address(name: str) -> tuple[Store, Outside]:
         root = mounted_bucket.path / name
         store = open_store(StoreConfig(frames=str(root)))
         return store, BehindAMount(mounted_bucket.server, mounted_bucket.bucket, f"{name}/", client, Directory(root))
 
-    run(place, 30 if full else 4, 50 if full else 30, figure)
+    run(address, 30 if full else 4, 50 if full else 30, figure)

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import yaml
 
-from framecap import sidecar
 from framecap.cli.parser import make_parser
 from framecap.config import Config, load_config
 from framecap.errors import (
@@ -23,6 +22,7 @@ from framecap.errors import (
     DecodeError,
     FramecapError,
 )
+from framecap.sidecars import sidecar
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("samples/*.md")])

@@ -55,11 +55,11 @@ def test_a_clock_that_jumps_back_makes_no_key_twice(camera: str, at: datetime, f
 
 
 @given(names, st.integers(0, 7200))
-def test_nothing_newer_sorts_below_the_low_watermark(name: FrameName, look_back: int) -> None:
-    mark = frames.low_watermark(frames.make_key(name), timedelta(seconds=look_back))
+def test_nothing_newer_sorts_below_the_low_watermark(name: FrameName, lookback: int) -> None:
+    mark = frames.low_watermark(frames.make_key(name), timedelta(seconds=lookback))
     assert mark is not None
-    late = FrameName(name.camera, name.captured_at - timedelta(seconds=look_back), 0)
-    early = FrameName(name.camera, name.captured_at - timedelta(seconds=look_back, microseconds=1), 0)
+    late = FrameName(name.camera, name.captured_at - timedelta(seconds=lookback), 0)
+    early = FrameName(name.camera, name.captured_at - timedelta(seconds=lookback, microseconds=1), 0)
     assert frames.make_key(early) < mark < frames.make_key(late)
 
 
@@ -119,7 +119,7 @@ def test_a_key_that_is_taken_stays_below_the_root(text: str) -> None:
     key.encode()
 
 
-def test_the_longest_name_leaves_room_for_the_sidecar_s() -> None:
+def test_the_longest_name_leaves_space_for_the_sidecar_s() -> None:
     name = "a" * (255 - len(".jpg") - len(".json")) + ".jpg"
     assert len(frames.sidecar_key(frames.check_key(name))) == 255
     with pytest.raises(KeyRefused):

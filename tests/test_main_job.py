@@ -1,4 +1,4 @@
-"""The main job with the model in the box, as its users run it: a video, a killed run, a flood of files, a mounted bucket."""
+"""The main job with the bundled model, as its users run it: a video, a killed run, a flood of files, a mounted bucket."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import framecap
-from framecap import sidecar
+from framecap.sidecars import sidecar
 from tests import command
 from tests.s3 import MountedBucket
 from tests.system_packages import needs_package
@@ -109,8 +109,8 @@ def test_a_flood_of_copied_folders_is_captioned_once(tmp_path: Path, full: bool,
         wait_until(lambda: sidecars(frames) == count, "not all frames have a sidecar")
     made = check_oracle(frames)
     assert {each.status for each in made.values()} == {"captioned"}
-    said = [json.loads(line) for line in (tmp_path / "worker.log").read_text().splitlines()]
-    commits = [line["key"] for line in said if line.get("status") == "captioned"]
+    output = [json.loads(line) for line in (tmp_path / "worker.log").read_text().splitlines()]
+    commits = [line["key"] for line in output if line.get("status") == "captioned"]
     assert (len(commits), len(set(commits))) == (count, count)
     figure(f"{count} frames in {folders} folders: each committed once")
 
@@ -141,20 +141,20 @@ def test_frames_that_another_host_puts_into_the_bucket_are_found(
 ) -> None:
     """No event tells of them; the worker's scans of the mount do."""
     command.run("capture", clip, "--every", "100", cwd=tmp_path)
-    pictures = sorted((tmp_path / "frames").rglob("*.jpg"))
+    images = sorted((tmp_path / "frames").rglob("*.jpg"))
     client = mounted_bucket.server.client()
     with worker(mounted_bucket.path, "--runtime", "null"):
-        for picture in pictures:
-            client.put_object(Bucket=mounted_bucket.bucket, Key=f"elsewhere/{picture.name}", Body=picture.read_bytes())
+        for image in images:
+            client.put_object(Bucket=mounted_bucket.bucket, Key=f"elsewhere/{image.name}", Body=image.read_bytes())
 
         def all_done() -> bool:
             found = client.list_objects_v2(Bucket=mounted_bucket.bucket).get("Contents", [])
-            return sum(entry["Key"].endswith(".json") and entry["Size"] > 0 for entry in found) == len(pictures)
+            return sum(entry["Key"].endswith(".json") and entry["Size"] > 0 for entry in found) == len(images)
 
         wait_until(all_done, "the scans did not find them")
 
 
-def test_an_empty_place_and_no_bundle(tmp_path: Path) -> None:
+def test_an_empty_address_and_no_bundle(tmp_path: Path) -> None:
     assert command.run("work", "--once", "--runtime", "null", cwd=tmp_path).returncode == 0
     shutil.copytree(Path(framecap.__file__).parent / "bundles" / "default", tmp_path / "broken")
     (tmp_path / "broken" / "decoder.onnx").unlink()

@@ -1,4 +1,4 @@
-"""The package: what importing it costs, which room knows which, what the wheel holds, and that the wheel does the job."""
+"""The package: what importing it costs, which package knows which, what the wheel holds, and that the wheel does the job."""
 
 from __future__ import annotations
 
@@ -22,24 +22,28 @@ ROOT = Path(__file__).parents[1]
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 HEAVY = {"torch", "torchvision", "cv2", "boto3", "onnxruntime", "numpy", "pydantic", "watchdog"}
 
-# A room imports only from rooms above it; what stands in one line knows nothing of its neighbours but by name.
-ROOMS = [
+# A package imports only from packages above it.
+PACKAGES = [
     "errors",
     "telemetry",
-    "plain_yaml",  # how config reads its files
     "config",
     "frames",
-    "sidecar",
+    "runtime",
     "stores",
+    "sidecars",
     "capture",
     "ingest",
+    "decoding",
+    "scoring",
     "captioning",
     "worker",
     "timeline",
     "events",
+    "refine",
     "upkeep",
     "viewer",
-    "bench",  # measures them all; cli alone knows it
+    "bench",
+    "app",
     "cli",
 ]
 
@@ -89,9 +93,9 @@ def python_files(package: str) -> list[Path]:
 
 
 @pytest.mark.parametrize("file", python_files("framecap"), ids=lambda file: str(file.relative_to(ROOT)))
-def test_a_room_imports_only_from_rooms_above_it(file: Path) -> None:
-    room = file.relative_to(ROOT / "framecap").parts[0].removesuffix(".py")
-    allowed = ROOMS[: ROOMS.index(room) + 1]
+def test_a_space_imports_only_from_packages_above_it(file: Path) -> None:
+    part = file.relative_to(ROOT / "framecap").parts[0].removesuffix(".py")
+    allowed = PACKAGES[: PACKAGES.index(part) + 1]
     for name in imported(file):
         parts = name.split(".")
         assert parts[0] != "train", f"{file} imports {name}: train imports framecap, never the reverse"
@@ -99,9 +103,9 @@ def test_a_room_imports_only_from_rooms_above_it(file: Path) -> None:
             assert parts[1] in allowed, f"{file} imports {name}"
 
 
-def test_the_list_of_rooms_is_whole() -> None:
+def test_the_list_of_packages_is_whole() -> None:
     there = {path.relative_to(ROOT / "framecap").parts[0].removesuffix(".py") for path in python_files("framecap")}
-    assert there == set(ROOMS)
+    assert there == set(PACKAGES)
 
 
 @pytest.fixture(scope="module")

@@ -17,16 +17,16 @@ from typing import Any
 import cv2
 import pytest
 
-from framecap import sidecar
 from framecap.config import StoreConfig
 from framecap.frames import FrameName, make_key
+from framecap.sidecars import sidecar
 from framecap.stores import open_store
-from framecap.stores.base import Put
+from framecap.stores.base import PutResult
 from tests import command
 from tests.s3 import Bucket, MountedBucket, mounted
-from tests.tiny import picture
+from tests.tiny import draw_image
 
-PATIENCE = 60.0  # seconds
+DEADLINE_SECONDS = 60.0  # seconds
 A_LOOK = 0.02  # seconds between two looks for a sidecar: what a measured delay can be too long by
 
 
@@ -68,7 +68,7 @@ def hosts(bucket: Bucket, new_bucket: str, tmp_path: Path) -> Iterator[Hosts]:
 
 def jpeg(text: str) -> bytes:
     seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
-    return cv2.imencode(".jpg", picture("red", "ball", seed))[1].tobytes()
+    return cv2.imencode(".jpg", draw_image("red", "ball", seed))[1].tobytes()
 
 
 @dataclass(frozen=True)
@@ -87,27 +87,27 @@ class Worker:
 def worker(frames: object, folder: Path, *arguments: str, **settings: str) -> Iterator[Worker]:
     """`framecap work` without a model, ended by SIGTERM in good order."""
     log = folder / "worker.log"
-    with log.open("wb") as said:
+    with log.open("wb") as output:
         process = subprocess.Popen(
             [*command.COMMAND, "work", "--frames", str(frames), "--runtime", "null", *arguments],
             cwd=folder,
             env=command.environment(**settings),
-            stdout=said,
-            stderr=said,
+            stdout=output,
+            stderr=output,
         )
     try:
         running = Worker(process, log)
         running.hear("captioning the frames in")
         yield running
         process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE) == 0
+        assert process.wait(DEADLINE_SECONDS) == 0
     finally:
         process.kill()
         process.wait()
 
 
 def wait_until(is_so: Callable[[], bool], what: str) -> None:
-    ends = time.monotonic() + PATIENCE
+    ends = time.monotonic() + DEADLINE_SECONDS
     while not is_so():
         assert time.monotonic() < ends, what
         time.sleep(0.1)
@@ -131,9 +131,9 @@ def test_what_one_host_captures_another_captions(
     through: str, hosts: Hosts, bucket: Bucket, clip: Path, tmp_path: Path, full: bool, figure: Callable[[str], None]
 ) -> None:
     """The delay is from the return of the frame's close on one host to the sidecar's being there for a third one."""
-    place = hosts.worker.path if through == "mount" else f"s3://{hosts.worker.bucket}"
+    address = hosts.worker.path if through == "mount" else f"s3://{hosts.worker.bucket}"
     scan_seconds, count = (2.0, 40) if full else (0.5, 6)
-    with worker(place, tmp_path, "--set", f"ingest.scan_seconds={scan_seconds}", **bucket.settings()):
+    with worker(address, tmp_path, "--set", f"ingest.scan_seconds={scan_seconds}", **bucket.settings()):
         done = command.run("capture", clip, "--every", "30", "--frames", hosts.cameras.path, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         wait_until(lambda: len(hosts.captioned()) == 11, "not all frames of the clip were captioned")
@@ -149,9 +149,9 @@ def delay(hosts: Hosts, number: int, scan_seconds: float) -> float:
     """Seconds until a frame that is put through the cameras' mount has its sidecar."""
     time.sleep(number * 0.618 % 1 * scan_seconds)  # frames come at any moment between two scans
     key = make_key(FrameName("yard", datetime.now(UTC), number))
-    assert open_store(StoreConfig(frames=str(hosts.cameras.path))).put_frame(key, jpeg(key)) is Put.STORED
+    assert open_store(StoreConfig(frames=str(hosts.cameras.path))).put_frame(key, jpeg(key)) is PutResult.STORED
     closed = time.monotonic()
-    while time.monotonic() < closed + PATIENCE:
+    while time.monotonic() < closed + DEADLINE_SECONDS:
         found = hosts.client.list_objects_v2(Bucket=hosts.cameras.bucket, Prefix=f"{key}.json").get("Contents", [])
         if found and found[0]["Size"]:
             return time.monotonic() - closed

@@ -15,7 +15,7 @@ SHAPES = ("ball", "box")
 SIZE = 64  # pixels
 
 
-def picture(colour: str, shape: str, seed: int = 0) -> np.ndarray:
+def draw_image(colour: str, shape: str, seed: int = 0) -> np.ndarray:
     """A coloured ball or box somewhere on grey noise, (SIZE, SIZE, 3) RGB."""
     generator = np.random.default_rng(seed)
     pixels = generator.integers(90, 120, (SIZE, SIZE, 3)).astype(np.uint8)
@@ -36,7 +36,7 @@ def make_data_set(folder: Path, photos: int = 48) -> tuple[Path, Path]:
     for number in range(photos):
         colour, shape = choose.choice(list(COLOURS)), choose.choice(SHAPES)
         name = f"{number:03}.jpg"
-        bgr = cv2.cvtColor(picture(colour, shape, number), cv2.COLOR_RGB2BGR)
+        bgr = cv2.cvtColor(draw_image(colour, shape, number), cv2.COLOR_RGB2BGR)
         cv2.imwrite(str(images / name), bgr, [cv2.IMWRITE_JPEG_QUALITY, 95])
         captions = [
             f"a {colour} {shape}",
@@ -54,13 +54,13 @@ def make_data_set(folder: Path, photos: int = 48) -> tuple[Path, Path]:
 
 
 def make_bundle(out: Path, mean: Sequence[float] = (127.0,) * 3, std: Sequence[float] = (128.0,) * 3) -> Path:
-    """A bundle with random weights that takes pictures of SIZE pixels; `mean` and `std` of their values."""
+    """A bundle with random weights that takes images of SIZE pixels; `mean` and `std` of their values."""
     import torch
 
     from framecap.captioning.model.decoder import AttentionDecoder, DecoderShape
     from framecap.captioning.model.encoder import Encoder
     from framecap.captioning.vocabulary import END, PAD, START, UNKNOWN, Vocabulary
-    from train.export import export
+    from train.export.bundle import export
 
     torch.manual_seed(1)
     words = ("a", "the", "ball", "box", "is", "there", *COLOURS)
@@ -70,7 +70,7 @@ def make_bundle(out: Path, mean: Sequence[float] = (127.0,) * 3, std: Sequence[f
     shape = DecoderShape(words=len(vocabulary), features=encoder.width, memory=16, embedding=8, hidden=24, attention=16)
     decoder = AttentionDecoder(shape).eval()
     with torch.no_grad():
-        decoder.project.weight.mul_(100)  # a random encoder's features hardly differ from picture to picture
+        decoder.project.weight.mul_(100)  # a random encoder's features hardly differ from image to image
         decoder.output.weight.mul_(15)
         decoder.output.bias[vocabulary.end] = 2.0
     export(out, "tiny", encoder, decoder, vocabulary, {})
@@ -85,7 +85,7 @@ def with_exact_graphs(bundle: Path, out: Path) -> Path:
     from framecap.captioning.bundle import WEIGHTS, open_bundle
     from framecap.captioning.model.decoder import AttentionDecoder, DecoderShape
     from framecap.captioning.model.encoder import Encoder
-    from train.export import export
+    from train.export.bundle import export
 
     opened = open_bundle(str(bundle))
     card = opened.card

@@ -16,7 +16,7 @@ import numpy as np
 
 from framecap.captioning.caption import Images
 
-SAID = "A red box."
+ANSWER = "A red box."
 TOKENS = [("A", -0.1), (" red", -0.2), (" b", -0.3), ("ox", -0.1), (".", -0.05)]
 
 
@@ -29,8 +29,8 @@ class Request:
     document: dict[str, Any]
 
     @property
-    def picture(self) -> Images:
-        """The picture that it carried, RGB."""
+    def image(self) -> Images:
+        """The image that it carried, RGB."""
         url = self.document["messages"][0]["content"][1]["image_url"]["url"]
         assert url.startswith("data:image/jpeg;base64,")
         data = np.frombuffer(base64.b64decode(url.partition(",")[2]), np.uint8)
@@ -43,7 +43,7 @@ Answer = Callable[[Request], tuple[int, bytes]]
 
 
 def completion(
-    text: str | None = SAID, reason: str = "stop", logprobs: bool = False, **message: object
+    text: str | None = ANSWER, reason: str = "stop", logprobs: bool = False, **message: object
 ) -> tuple[int, bytes]:
     """An answer as the protocol has it."""
     tokens = {"content": [{"token": token, "logprob": value, "top_logprobs": []} for token, value in TOKENS]}
@@ -63,7 +63,7 @@ class VisionServer:
     port: int
     answer: Answer = lambda request: completion()
     requests: list[Request] = field(default_factory=list)
-    at_once: int = 0  # requests in hand, at most
+    at_once: int = 0  # requests in flight, at most
 
     @property
     def base_url(self) -> str:
@@ -73,7 +73,7 @@ class VisionServer:
 @contextmanager
 def vision_server(port: int = 0) -> Iterator[VisionServer]:
     """Within, it answers."""
-    in_hand, lock = [0], threading.Lock()
+    in_flight, lock = [0], threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -83,11 +83,11 @@ def vision_server(port: int = 0) -> Iterator[VisionServer]:
             request = Request(self.path, dict(self.headers), document)
             with lock:
                 seen.requests.append(request)
-                in_hand[0] += 1
-                seen.at_once = max(seen.at_once, in_hand[0])
+                in_flight[0] += 1
+                seen.at_once = max(seen.at_once, in_flight[0])
             status, body = seen.answer(request)
             with lock:
-                in_hand[0] -= 1
+                in_flight[0] -= 1
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

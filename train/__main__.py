@@ -10,7 +10,18 @@ from pathlib import Path
 from framecap.config import load_config
 from framecap.errors import FramecapError, MissingError
 from framecap.telemetry import set_up_logging
-from train.commands import calibrate, default_model, evaluate, explain, export, fit, prepare, quantize, reinforce, take_over
+from train.commands import (
+    calibrate,
+    default_model,
+    evaluate,
+    explain,
+    export,
+    fit,
+    import_checkpoint,
+    prepare,
+    quantize,
+    reinforce,
+)
 
 FORMATTER = argparse.RawDescriptionHelpFormatter
 
@@ -30,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: the package {package} is not installed: pip install 'framecap[train]'", file=sys.stderr)
         return MissingError.exit_code
     except OSError as error:  # a disk that is full or read-only, in the middle of something
-        place = f"{error.filename}: " if error.filename else ""
-        print(f"error: {place}{error.strerror or error}", file=sys.stderr)
+        index = f"{error.filename}: " if error.filename else ""
+        print(f"error: {index}{error.strerror or error}", file=sys.stderr)
         return FramecapError.exit_code
     except KeyboardInterrupt:
         return 130
@@ -50,13 +61,19 @@ def _parser() -> argparse.ArgumentParser:
         ("calibrate", calibrate.run, calibrate.arguments, "say what a bundle's confidence is worth", calibrate.EXAMPLE),
         ("quantize", quantize.run, quantize.arguments, "a bundle → the same in int8, for CPUs", quantize.EXAMPLE),
         ("evaluate", evaluate.run, evaluate.arguments, "score a bundle on a split", evaluate.EXAMPLE),
-        ("explain", explain.run, explain.arguments, "what the decoder looked at, as a picture", explain.EXAMPLE),
-        ("import", take_over.run, take_over.arguments, "an old pickled checkpoint → a bundle", take_over.EXAMPLE),
+        ("explain", explain.run, explain.arguments, "what the decoder looked at, as an image", explain.EXAMPLE),
+        (
+            "import",
+            import_checkpoint.run,
+            import_checkpoint.arguments,
+            "an old pickled checkpoint → a bundle",
+            import_checkpoint.EXAMPLE,
+        ),
         (
             "default-model",
             default_model.run,
             default_model.arguments,
-            "make the model in the box again",
+            "make the bundled model again",
             default_model.EXAMPLE,
         ),
     ):

@@ -1,6 +1,6 @@
 """A command that fills the queue in; the command run each time the queue is empty out. For stores that send no events.
 
-Only then, because a pass over frames that are still waiting in the queue would put each of them there once more.
+Only then, because a ignore frames that are still waiting in the queue would put each of them there once more.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def is_empty(client: Any, queue: str) -> bool:
-    """Whether no message waits and none is in a worker's hand."""
+    """Whether no message waits and none is leased by a worker."""
     counts = client.get_queue_attributes(QueueUrl=queue, AttributeNames=COUNTS)["Attributes"]
     return not any(int(counts[name]) for name in COUNTS)
 

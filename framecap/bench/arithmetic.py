@@ -1,4 +1,4 @@
-"""A bundle and its runtime's name in, the operations that its encoder takes for one picture out.
+"""A bundle and its runtime's name in, the operations that its encoder takes for one image out.
 
 Counted are convolutions and matrix products, a multiplication and an addition as two operations; what else there is hardly
 counts. Of an ONNX graph they are counted from the shapes that ONNX Runtime's own profile states, so that nothing but ONNX
@@ -25,7 +25,7 @@ Shape = list[int]
 
 
 def encoder_operations(bundle: Bundle, runtime: str) -> float:
-    """For one picture, in the runtime of that name."""
+    """For one image, in the runtime of that name."""
     return _torch_operations(bundle) if runtime.startswith("torch") else _onnx_operations(bundle)
 
 

@@ -11,7 +11,7 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from framecap.bench.children import Bench, MeasurementFailed, ended
-from framecap.bench.pipeline import fresh_place
+from framecap.bench.pipeline import fresh_folder
 
 _READY_SECONDS = 120.0  # a large model on a slow machine
 _LOST_SECONDS = 60.0  # after the last frame; by then a worker that keeps up has long been done
@@ -19,29 +19,29 @@ _LOOK_SECONDS = 0.001  # between two looks at what is awaited: what the figures 
 
 
 @contextmanager
-def running_worker(bench: Bench, pictures: Sequence[Path]) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
+def running_worker(bench: Bench, images: Sequence[Path]) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
     """A worker that has captioned its first frames, and the place that it watches."""
-    place = fresh_place(bench)
-    (place / "camera").mkdir()
+    folder = fresh_folder(bench)
+    (folder / "camera").mkdir()
     log = bench.folder / "latency-log"
-    with ended(bench.start("work", "--frames", place, "--config", bench.settings(), log=log)) as process:
-        for number, picture in enumerate(pictures[:8]):
-            _drop(picture, place / "camera" / f"first-{number}.jpg")
-        first = [place / "camera" / f"first-{number}.jpg.json" for number in range(min(8, len(pictures)))]
+    with ended(bench.start("work", "--frames", folder, "--config", bench.settings(), log=log)) as process:
+        for number, image in enumerate(images[:8]):
+            _drop(image, folder / "camera" / f"first-{number}.jpg")
+        first = [folder / "camera" / f"first-{number}.jpg.json" for number in range(min(8, len(images)))]
         deadline = time.monotonic() + _READY_SECONDS
         while not all(sidecar.exists() for sidecar in first):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise MeasurementFailed(f"the worker captions nothing: {log.read_text(errors='replace')[-2000:]}")
             time.sleep(0.05)
-        yield place, process
+        yield folder, process
 
 
-def latencies(place: Path, pictures: Sequence[Path], rate: float, count: int) -> list[float]:
+def latencies(folder: Path, images: Sequence[Path], rate: float, count: int) -> list[float]:
     """Of `count` frames, `rate` a second. Raises MeasurementFailed when one of them gets no caption.
 
     Frames come by the clock, whether those before are done or not: a worker that falls behind is seen to.
     """
-    encoded = [picture.read_bytes() for picture in pictures[:64]]
+    encoded = [image.read_bytes() for image in images[:64]]
     awaited: dict[Path, float] = {}
     seconds: list[float] = []
     sidecars: list[Path] = []
@@ -52,7 +52,7 @@ def latencies(place: Path, pictures: Sequence[Path], rate: float, count: int) ->
         now = time.perf_counter()
         if following is not None and now >= due:
             number, data = following
-            frame = place / "camera" / f"{rate:g}-{number:06}.jpg"
+            frame = folder / "camera" / f"{rate:g}-{number:06}.jpg"
             frame.write_bytes(data)
             awaited[frame.with_name(f"{frame.name}.json")] = time.perf_counter()
             due += 1 / rate
@@ -70,5 +70,5 @@ def latencies(place: Path, pictures: Sequence[Path], rate: float, count: int) ->
     return seconds
 
 
-def _drop(picture: Path, to: Path) -> None:
-    to.write_bytes(picture.read_bytes())
+def _drop(image: Path, to: Path) -> None:
+    to.write_bytes(image.read_bytes())

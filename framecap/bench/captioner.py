@@ -1,4 +1,4 @@
-"""A bundle in its runtime and decoded pictures in; the encoder's and the captioner's speed, and their captions, out."""
+"""A bundle in its runtime and decoded images in; the encoder's and the captioner's speed, and their captions, out."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from framecap.captioning.caption import Caption, Images
 from framecap.captioning.captioner import BundleCaptioner
 from framecap.captioning.lanes import in_every_lane
 from framecap.captioning.load import load_runtime
-from framecap.captioning.preprocess import Preprocessing, decode
 from framecap.config import CaptioningConfig, Config
+from framecap.decoding.preprocess import Preprocessing, decode
 from framecap.errors import ConfigError
 
 _BATCHES_A_LANE = 20  # where there are several: fewer would measure how they begin and end
@@ -34,10 +34,10 @@ class Speed:
     cpu_ms: float
 
 
-class Model:
-    """The captioner that the configuration asks for, and pictures for it; the encoder can be asked alone."""
+class MeasuredCaptioner:
+    """The captioner that the configuration asks for, and images for it; the encoder can be asked alone."""
 
-    def __init__(self, config: Config, pictures: Sequence[Path]) -> None:
+    def __init__(self, config: Config, image_files: Sequence[Path]) -> None:
         if config.captioning.runtime == "null":
             raise ConfigError("captioning.runtime: null has no model to measure: name another")
         if config.captioning.kind != "bundle":
@@ -48,7 +48,7 @@ class Model:
         self.batch_size = config.worker.filled_in(self.runtime.batch_size, self.runtime.lanes).batch_size
         size = Preprocessing(self.bundle.card.preprocessing.size)
         limit = config.worker.max_pixels
-        self.images: Images = np.stack([decode(path.read_bytes(), size, limit).pixels for path in pictures])
+        self.images: Images = np.stack([decode(path.read_bytes(), size, limit).pixels for path in image_files])
 
     @property
     def on_gpu(self) -> bool:
@@ -56,26 +56,26 @@ class Model:
 
     @property
     def rounds(self) -> int:
-        """How often a run must show the pictures so that each of several lanes gets its batches; 1 for one lane."""
+        """How often a run must show the images so that each of several lanes gets its batches; 1 for one lane."""
         lanes = self.runtime.lanes
         return 1 if lanes == 1 else math.ceil(_BATCHES_A_LANE * lanes * self.batch_size / len(self.images))
 
     def operations(self) -> float:
-        """Of the encoder, for one picture."""
+        """Of the encoder, for one image."""
         return encoder_operations(self.bundle, self.runtime.name)
 
     def encoder(self) -> Speed:
         """All that is done once a frame: encoder, the features' projection, the first state. A GPU is full with one lane."""
-        work = self.runtime.look
+        work = self.runtime.encode
         return self._timed(work, 1.0) if self.on_gpu or self.runtime.lanes == 1 else self._timed_in_lanes(work)
 
     def captioner(self, beam: int | None = None, part: float = 1.0) -> Speed:
-        """Encoder and search in the worker's batches: with one lane this part of the pictures, with more see below."""
+        """Encoder and search in the worker's batches: with one lane this part of the images, with more see below."""
         work = self._captioner(beam).caption
         return self._timed(work, part) if self.runtime.lanes == 1 else self._timed_in_lanes(work)
 
     def captions(self, count: int) -> list[str | None]:
-        """Of the first `count` pictures; None where the model gave none."""
+        """Of the first `count` images; None where the model gave none."""
         captioner = self._captioner(None)
         return [
             one.text if isinstance(one, Caption) else None
@@ -93,18 +93,18 @@ class Model:
         return (images[start : start + self.batch_size] for start in range(0, len(images), self.batch_size))
 
     def _timed(self, work: Callable[[Images], object], part: float) -> Speed:
-        pictures = self.images[: max(1, round(part * len(self.images)))]
-        work(pictures[: self.batch_size])
+        image_files = self.images[: max(1, round(part * len(self.images)))]
+        work(image_files[: self.batch_size])
         _finish()
         started, cpu = time.perf_counter(), time.process_time()
-        for images in self._batches(pictures):
+        for images in self._batches(image_files):
             work(images)
         _finish()
         seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu
-        return Speed(len(pictures) / seconds, 1000 * cpu_seconds / len(pictures))
+        return Speed(len(image_files) / seconds, 1000 * cpu_seconds / len(image_files))
 
     def _timed_in_lanes(self, work: Callable[[Images], object]) -> Speed:
-        """As the worker works: in as many threads as there are lanes, full batches of all pictures in turn."""
+        """As the worker works: in as many threads as there are lanes, full batches of all images in turn."""
         lanes, size = self.runtime.lanes, self.batch_size
         images = np.resize(self.images, (max(size, len(self.images)), *self.images.shape[1:]))
         different = [images[start : start + size] for start in range(0, len(images) - size + 1, size)]

@@ -34,7 +34,7 @@ class Cost:
     cpu_seconds: float
 
 
-class Ran(NamedTuple):
+class ChildResult(NamedTuple):
     """A command that has run: its cost, the largest size that its own process had, in bytes, and the JSON it printed."""
 
     cost: Cost
@@ -78,16 +78,16 @@ class Bench:
                 stderr=subprocess.STDOUT,
             )
 
-    def run(self, *arguments: str | Path) -> Ran:
+    def run(self, *arguments: str | Path) -> ChildResult:
         """`framecap ARGUMENTS` to its end. Raises MeasurementFailed."""
         log, peak = self.folder / "log", self.folder / "peak"
         started = time.perf_counter()
         process = self._start("framecap.bench.peak", peak, *arguments, log=log)
         cost = wait(process, started)
         if process.returncode:
-            said = log.read_text(errors="replace")[-_TAIL:]
-            raise MeasurementFailed(f"framecap {arguments[0]} ended with {process.returncode}: {said}")
-        return Ran(cost, int(peak.read_text()), list(lines_of(log)))
+            output = log.read_text(errors="replace")[-_TAIL:]
+            raise MeasurementFailed(f"framecap {arguments[0]} ended with {process.returncode}: {output}")
+        return ChildResult(cost, int(peak.read_text()), list(lines_of(log)))
 
 
 def wait(process: subprocess.Popen[bytes], started: float) -> Cost:
@@ -135,11 +135,11 @@ def lines_of(log: Path) -> Iterator[dict[str, Any]]:
     """The lines of JSON in a log."""
     for line in log.read_text(errors="replace").splitlines():
         try:
-            said = json.loads(line)
+            output = json.loads(line)
         except ValueError:
             continue
-        if isinstance(said, dict):
-            yield said
+        if isinstance(output, dict):
+            yield output
 
 
 def environment(given: Mapping[str, str] = os.environ) -> dict[str, str]:

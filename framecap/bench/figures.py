@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class Target:
     """What a figure is to reach: `at least` or `at most` the value."""
 
     direction: Literal["at least", "at most"]
@@ -42,7 +42,7 @@ class Figure:
     unit: str = ""
     values: tuple[float, ...] = ()
     ratio: Ratio | None = None
-    mark: Mark | None = None
+    mark: Target | None = None
     note: str = ""
 
     @property
@@ -69,7 +69,7 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class ReportSection:
     """Rows that belong together."""
 
     title: str

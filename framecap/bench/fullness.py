@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from framecap.bench.children import MeasurementFailed, cpu_seconds, ended, peak_bytes
-from framecap.bench.figures import Figure, Ratio, Section
+from framecap.bench.figures import Figure, Ratio, ReportSection
 from framecap.bench.parts import Part, Step, Subject
-from framecap.bench.pipeline import fresh_place
+from framecap.bench.pipeline import fresh_folder
 from framecap.bench.scans import Passes, passes
 from framecap.bench.stores import add_new, fill
 
@@ -52,16 +52,16 @@ class Fullness(Part):
         self.directories[frames] = kept(self.subject, frames)
 
     def _bucket(self, frames: int) -> None:
-        self.buckets[frames] = passes("bucket", frames, _NEW, fresh_place(self.subject.bench))
+        self.buckets[frames] = passes("bucket", frames, _NEW, fresh_folder(self.subject.bench))
 
-    def sections(self) -> list[Section]:
+    def sections(self) -> list[ReportSection]:
         if not self.directories:
             return []
         directories = [row for frames in _FRAMES for row in self._directory_rows(frames)]
         buckets = [row for frames in _FRAMES[1:] for row in self._bucket_rows(frames)]
         return [
-            Section("a fuller directory, the worker without a model", tuple(directories)),
-            Section("a fuller bucket (its lister is a stub), the scan alone", tuple(buckets)),
+            ReportSection("a fuller directory, the worker without a model", tuple(directories)),
+            ReportSection("a fuller bucket (its lister is a stub), the scan alone", tuple(buckets)),
         ]
 
     def _directory_rows(self, frames: int) -> list[Figure]:
@@ -95,24 +95,24 @@ class Fullness(Part):
 def kept(subject: Subject, frames: int) -> Kept:
     """Measure a worker without a model on a directory with so many finished frames."""
     bench = subject.bench
-    place, log = fresh_place(bench), bench.folder / "store-log"
-    fill(place, frames)
-    new = add_new(place, frames, list(subject.pictures[:_NEW]))
+    folder, log = fresh_folder(bench), bench.folder / "store-log"
+    fill(folder, frames)
+    new = add_new(folder, frames, list(subject.images[:_NEW]))
     ingest = {"scan_seconds": _PASS_SECONDS, "hints": "off"}
     settings = bench.settings(captioning={"runtime": "null"}, ingest=ingest)
     started = time.perf_counter()
-    with ended(bench.start("work", "--frames", place, "--config", settings, log=log)) as worker:
+    with ended(bench.start("work", "--frames", folder, "--config", settings, log=log)) as worker:
         _await(new, log)
         first = time.perf_counter() - started
         before, watched = cpu_seconds(worker.pid), time.perf_counter()
         time.sleep(_WATCHED_SECONDS)
         busy = (cpu_seconds(worker.pid) - before) / (time.perf_counter() - watched) * _PASS_SECONDS
         added = time.perf_counter()
-        _await(add_new(place, frames + len(new), list(subject.pictures[:1])), log)
+        _await(add_new(folder, frames + len(new), list(subject.images[:1])), log)
         later = time.perf_counter() - added
         found = Kept(first, later, 1000 * busy, peak_bytes(worker.pid))
-    shutil.rmtree(place)
-    shutil.rmtree(place.with_name(f"{place.name}-files"))
+    shutil.rmtree(folder)
+    shutil.rmtree(folder.with_name(f"{folder.name}-files"))
     return found
 
 

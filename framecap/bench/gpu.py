@@ -25,7 +25,7 @@ class Sample(NamedTuple):
     percent: float
 
 
-class Watched:
+class GpuMonitor:
     """A block of work during which the GPU of this name (see `in_use`) is watched."""
 
     def __init__(self, device: str) -> None:
@@ -60,7 +60,7 @@ def in_use() -> str:
 
 
 def read_samples(printed: str) -> list[Sample]:
-    """Of what the tool printed, in UTC; a line that is cut off or has no number is left out."""
+    """Of what the tool printed, in UTC; a line that is cut off or has no number is skipped."""
     samples = []
     for line in printed.splitlines():
         time, _, percent = line.partition(", ")

@@ -6,13 +6,13 @@ from collections import defaultdict
 from functools import partial
 
 from framecap.bench.captioner import Speed
-from framecap.bench.figures import Figure, Section
+from framecap.bench.figures import Figure, ReportSection
 from framecap.bench.parts import Part, Step, Subject, beside, speed
-from framecap.bench.pipeline import Worked, work
+from framecap.bench.pipeline import PipelineRun, work
 
 _CAMERAS = (1, 16, 64)
 _BEAMS = (5, 1, 3, 10)  # the usual one first
-_PART = 0.5  # of the pictures
+_PART = 0.5  # of the images
 
 
 class Growth(Part):
@@ -20,9 +20,9 @@ class Growth(Part):
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
-        self.cameras: defaultdict[int, list[Worked]] = defaultdict(list)
+        self.cameras: defaultdict[int, list[PipelineRun]] = defaultdict(list)
         self.beams: defaultdict[int, list[Speed]] = defaultdict(list)
-        self._pictures = subject.pictures[: max(1, round(_PART * subject.size.frames))]
+        self._images = subject.images[: max(1, round(_PART * subject.size.frames))]
 
     def steps(self) -> list[Step]:
         turn = [Step(f"{count} cameras", partial(self._work, count)) for count in _CAMERAS]
@@ -30,19 +30,22 @@ class Growth(Part):
         return turn * self.subject.size.runs
 
     def _work(self, count: int) -> None:
-        self.cameras[count].append(work(self.subject.bench, self._pictures, cameras=count))
+        self.cameras[count].append(work(self.subject.bench, self._images, cameras=count))
 
     def _search(self, beam: int) -> None:
         self.beams[beam].append(self.subject.model.captioner(beam, _PART))
 
-    def sections(self) -> list[Section]:
+    def sections(self) -> list[ReportSection]:
         cameras = [row for count in _CAMERAS for row in self._camera_rows(count)]
         usual = [one.frames for one in self.beams[_BEAMS[0]]]
         beams = [
             beside(speed(f"beam.{beam}", f"beam {beam}", self.beams[beam]), usual, f"of beam {_BEAMS[0]}")
             for beam in sorted(_BEAMS)
         ]
-        return [Section("more cameras, end to end", tuple(cameras)), Section("a wider beam, the captioner", tuple(beams))]
+        return [
+            ReportSection("more cameras, end to end", tuple(cameras)),
+            ReportSection("a wider beam, the captioner", tuple(beams)),
+        ]
 
     def _camera_rows(self, count: int) -> list[Figure]:
         worked, one = self.cameras[count], self.cameras[_CAMERAS[0]]

@@ -11,7 +11,7 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
 from framecap.bench.children import Bench, MeasurementFailed, ended, environment, lines_of
-from framecap.bench.pipeline import fresh_place
+from framecap.bench.pipeline import fresh_folder
 
 _LOOK_SECONDS = 0.005
 _READY_SECONDS = 120.0
@@ -28,9 +28,9 @@ def help_seconds() -> float:
 
 def ready_seconds(bench: Bench) -> float:
     """Of `framecap work`, from its start until its model is loaded and warm."""
-    place, log = fresh_place(bench), bench.folder / "ready-log"
+    folder, log = fresh_folder(bench), bench.folder / "ready-log"
     started = time.perf_counter()
-    with ended(bench.start("work", "--frames", place, "--config", bench.settings(), log=log)) as process:
+    with ended(bench.start("work", "--frames", folder, "--config", bench.settings(), log=log)) as process:
         while process.poll() is None and time.perf_counter() - started < _READY_SECONDS:
             if any(str(line.get("message", "")).startswith(_READY) for line in lines_of(log)):
                 return time.perf_counter() - started

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from framecap.bench.arrivals import latencies, running_worker
 from framecap.bench.children import proportional_bytes
-from framecap.bench.figures import Figure, Section, percentile
+from framecap.bench.figures import Figure, ReportSection, percentile
 from framecap.bench.parts import Part, Step, Subject, scaled
 
 _USUAL = ((1.0, 15), (10.0, 100))  # frames a second, and how many
@@ -19,7 +19,7 @@ _LOAD, _SECONDS = 0.8, 20  # of the capacity, for so long
 class Latency(Part):
     """See the module."""
 
-    place: Path
+    folder: Path
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
@@ -28,7 +28,7 @@ class Latency(Part):
         self._most = 3 * subject.size.frames
 
     def open(self, stack: ExitStack) -> None:
-        self.place, self.worker = stack.enter_context(running_worker(self.subject.bench, self.subject.pictures))
+        self.folder, self.worker = stack.enter_context(running_worker(self.subject.bench, self.subject.images))
 
     def steps(self) -> list[Step]:
         full = self.subject.size.full
@@ -46,10 +46,10 @@ class Latency(Part):
         return _LOAD * self.subject.capacity
 
     def _measure(self, name: str, rate: float, count: int) -> None:
-        self.seconds[name] = latencies(self.place, self.subject.pictures, rate, count)
+        self.seconds[name] = latencies(self.folder, self.subject.images, rate, count)
         self.memory.append(proportional_bytes(self.worker.pid))
 
-    def sections(self) -> list[Section]:
+    def sections(self) -> list[ReportSection]:
         rows = []
         for name, seconds in self.seconds.items():
             at = f"{name} frames/s" if name != "80%" else f"80% of capacity ({self._load():.0f} frames/s)"
@@ -59,4 +59,4 @@ class Latency(Part):
             rows.append(Figure(f"latency.{name}", f"at {at}", "ms", milliseconds, note=note))
         megabytes = tuple(value / 1e6 for value in self.memory)
         rows.append(Figure("latency.memory", "memory, with the decoders", "MB", megabytes, note="shared pages divided"))
-        return [Section("from a frame's close to its readable sidecar", tuple(rows))]
+        return [ReportSection("from a frame's close to its readable sidecar", tuple(rows))]

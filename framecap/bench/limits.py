@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 
-from framecap.bench.figures import Figure, Section
+from framecap.bench.figures import Figure, ReportSection
 from framecap.bench.machine import Peak, measure_peaks
 from framecap.bench.parts import Part, Step, beside, rate, scaled
 
@@ -21,7 +21,7 @@ class Limits(Part):
         self.peak = measure_peaks(self.subject.device)
         self.subject.fp32_limit = statistics.median(self.peak.fp32)
 
-    def sections(self) -> list[Section]:
+    def sections(self) -> list[ReportSection]:
         bf16 = rate("machine.bf16", "matrix product, bf16", self.peak.bf16, self.peak.missing)
         rows = [
             rate("machine.fp32", "matrix product, fp32", self.peak.fp32),
@@ -29,4 +29,4 @@ class Limits(Part):
         ]
         if self.peak.copy:
             rows.append(Figure("machine.copy", "copy in the GPU's memory", "GB/s", scaled(self.peak.copy, 1e-9)))
-        return [Section("this machine", tuple(rows))]
+        return [ReportSection("this machine", tuple(rows))]

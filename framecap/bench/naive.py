@@ -1,4 +1,4 @@
-"""Pictures in; what `benchmarks/naive_loop.py`, in a process of its own, says of them and how long it takes, out."""
+"""Images in; what `benchmarks/naive_loop.py`, in a process of its own, says of them and how long it takes, out."""
 
 from __future__ import annotations
 
@@ -63,20 +63,20 @@ class NaiveLoop:
         self._process.terminate()
         self._process.communicate()
 
-    def run(self, pictures: Sequence[Path], tutorial: bool = False) -> NaiveRun:
+    def run(self, images: Sequence[Path], tutorial: bool = False) -> NaiveRun:
         """Caption them; `tutorial`: by the tutorial's own rules."""
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"paths": [str(path) for path in pictures], "tutorial": tutorial}) + "\n")
+        self._process.stdin.write(json.dumps({"paths": [str(path) for path in images], "tutorial": tutorial}) + "\n")
         self._process.stdin.flush()
         done = self._answer()
         decoding, captioning = done["decode_seconds"], done["caption_seconds"]
-        return NaiveRun(len(pictures) / captioning, len(pictures) / (decoding + captioning), done["captions"])
+        return NaiveRun(len(images) / captioning, len(images) / (decoding + captioning), done["captions"])
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            said = self._log.read_text(errors="replace").strip().rpartition("\n")[2]
-            raise MeasurementFailed(f"benchmarks/naive_loop.py ended: {said}")
+            output = self._log.read_text(errors="replace").strip().rpartition("\n")[2]
+            raise MeasurementFailed(f"benchmarks/naive_loop.py ended: {output}")
         answer: dict[str, Any] = json.loads(line)
         return answer

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from framecap.bench import FRAMES, PARTS, RUNS
-from framecap.bench.captioner import Model, Speed
+from framecap.bench.captioner import MeasuredCaptioner, Speed
 from framecap.bench.children import Bench
-from framecap.bench.figures import Figure, Mark, Ratio, Section, paired_ratio
-from framecap.bench.marks import Marks
+from framecap.bench.figures import Figure, Ratio, ReportSection, Target, paired_ratio
+from framecap.bench.targets import Targets
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +37,10 @@ class Subject:
     """What is measured; parts leave here what later ones stand beside: operations a second, frames a second."""
 
     bench: Bench
-    model: Model
-    marks: Marks
+    model: MeasuredCaptioner
+    marks: Targets
     size: Size
-    pictures: Sequence[Path]
+    images: Sequence[Path]
     fp32_limit: float | None = None
     capacity: float | None = None  # end to end
 
@@ -72,7 +72,7 @@ class Part(ABC):
     def steps(self) -> list[Step]: ...
 
     @abstractmethod
-    def sections(self) -> list[Section]: ...
+    def sections(self) -> list[ReportSection]: ...
 
 
 def scaled(values: Sequence[float], factor: float) -> tuple[float, ...]:
@@ -99,6 +99,6 @@ def beside(figure: Figure, others: Sequence[float], to: str) -> Figure:
     return replace(figure, ratio=Ratio(paired_ratio(figure.values, others), to))
 
 
-def times(name: str, text: str, ours: Sequence[float], theirs: Sequence[float], mark: Mark | None) -> Figure:
+def times(name: str, text: str, ours: Sequence[float], theirs: Sequence[float], mark: Target | None) -> Figure:
     """How many times theirs ours is, by the runs."""
     return Figure(name, text, "times", tuple(own / other for own, other in zip(ours, theirs, strict=True)), mark=mark)

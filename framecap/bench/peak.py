@@ -1,7 +1,7 @@
 """A file and framecap's arguments in; framecap run with them in this process, its largest size in bytes in the file, out.
 
 Only a process itself can tell at its end how large it was: what its parent is told then (rusage) is no less than what the
-parent held when it started it, and a benchmark with a model and pictures holds much.
+parent held when it started it, and a benchmark with a model and images holds much.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pictures on a disk in; the speed and the CPU time of `framecap work --once` with them out."""
+"""Images on a disk in; the speed and the CPU time of `framecap work --once` with them out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from framecap.bench.children import Bench, Cost, MeasurementFailed
 
 
 @dataclass(frozen=True, slots=True)
-class Worked:
+class PipelineRun:
     """Frames a second from the worker's first look for frames to its end, the run's cost, its process's largest size in
     bytes, how many were captioned, and when (seconds since 1970) each sidecar was written."""
 
@@ -33,42 +33,42 @@ class Worked:
         return 1000 * (self.cost.cpu_seconds - start.cpu_seconds) / self.frames
 
 
-def work(bench: Bench, pictures: Sequence[Path], cameras: int = 1, rounds: int = 1, **changes: Any) -> Worked:
-    """Caption them in a fresh place, spread over so many cameras, each picture so many times (rounds) under another name.
+def work(bench: Bench, images: Sequence[Path], cameras: int = 1, rounds: int = 1, **changes: Any) -> PipelineRun:
+    """Caption them in a fresh place, spread over so many cameras, each image so many times (rounds) under another name.
 
     `changes`: see Bench.settings.
     """
-    place = fresh_place(bench)
+    folder = fresh_folder(bench)
     for turn in range(rounds):
-        for number, picture in enumerate(pictures):
-            camera = place / f"camera-{number % cameras}"
+        for number, image in enumerate(images):
+            camera = folder / f"camera-{number % cameras}"
             camera.mkdir(exist_ok=True)
-            os.link(picture, camera / f"{turn}-{picture.name}")
+            os.link(image, camera / f"{turn}-{image.name}")
     try:
-        return work_in(bench, place, rounds * len(pictures), **changes)
+        return work_in(bench, folder, rounds * len(images), **changes)
     finally:
-        shutil.rmtree(place)
+        shutil.rmtree(folder)
 
 
 def nothing(bench: Bench, **changes: Any) -> Cost:
     """What the same costs where there are no frames: start and end."""
-    return work_in(bench, fresh_place(bench), 0, **changes).cost
+    return work_in(bench, fresh_folder(bench), 0, **changes).cost
 
 
-def work_in(bench: Bench, place: Path, expected: int, **changes: Any) -> Worked:
+def work_in(bench: Bench, folder: Path, expected: int, **changes: Any) -> PipelineRun:
     """Caption what is pending there. Raises MeasurementFailed unless so many frames get their sidecar."""
-    ran = bench.run("work", "--once", "--frames", place, "--config", bench.settings(**changes))
+    ran = bench.run("work", "--once", "--frames", folder, "--config", bench.settings(**changes))
     summary: dict[str, Any] = next((line for line in reversed(ran.lines) if "captioned" in line and "seconds" in line), {})
     done = summary.get("captioned", 0) + summary.get("duplicate", 0)
     if done != expected:
         raise MeasurementFailed(f"{done} of {expected} frames were captioned: {summary}")
-    commits = tuple(path.stat().st_mtime for path in place.rglob("*.json"))
-    return Worked(expected, summary.get("seconds", 0.0), ran.cost, ran.peak, summary, commits)
+    commits = tuple(path.stat().st_mtime for path in folder.rglob("*.json"))
+    return PipelineRun(expected, summary.get("seconds", 0.0), ran.cost, ran.peak, summary, commits)
 
 
-def fresh_place(bench: Bench) -> Path:
+def fresh_folder(bench: Bench) -> Path:
     """An empty folder."""
-    place = bench.folder / "place"
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir()
-    return place
+    folder = bench.folder / "place"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return folder

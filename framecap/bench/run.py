@@ -10,18 +10,18 @@ from typing import Any
 from tqdm import tqdm
 
 from framecap.bench import FRAMES, RUNS, machine
-from framecap.bench.captioner import Model
+from framecap.bench.captioner import MeasuredCaptioner
 from framecap.bench.children import Bench
-from framecap.bench.figures import Section
+from framecap.bench.figures import ReportSection
 from framecap.bench.fullness import Fullness
 from framecap.bench.growth import Growth
+from framecap.bench.images import make_images
 from framecap.bench.latency import Latency
 from framecap.bench.limits import Limits
-from framecap.bench.marks import Marks
-from framecap.bench.near_duplicates import NearDuplicates
+from framecap.bench.near_duplicates import NearDuplicatesBenchmark
 from framecap.bench.parts import Part, Size, Subject
-from framecap.bench.pictures import make_pictures
 from framecap.bench.start import Start
+from framecap.bench.targets import Targets
 from framecap.bench.throughput import Throughput
 from framecap.config import Config
 
@@ -31,18 +31,18 @@ _ORDER: dict[type[Part], set[str]] = {  # and which of the parts a user can name
     Latency: {"latency"},
     Growth: {"growth"},
     Fullness: {"growth"},
-    NearDuplicates: {"near-duplicates"},
+    NearDuplicatesBenchmark: {"near-duplicates"},
     Start: {"start"},
 }
 
 
-def measure(config: Config, size: Size, source: Path | None, folder: Path) -> tuple[list[str], list[Section]]:
+def measure(config: Config, size: Size, source: Path | None, folder: Path) -> tuple[list[str], list[ReportSection]]:
     """The table's head and its sections; `folder` is empty, and on the disk that is to be measured."""
-    pictures = make_pictures(folder / "pictures", size.frames, source)
-    model = Model(config, pictures)
-    fitting = Marks.of(machine.cores(), model.on_gpu, model.bundle.card, model.runtime.name, config.captioning.beam)
-    marks = fitting if size.enough else Marks.none()
-    subject = Subject(Bench(folder, config), model, marks, size, pictures)
+    image_files = make_images(folder / "images", size.frames, source)
+    model = MeasuredCaptioner(config, image_files)
+    fitting = Targets.of(machine.cores(), model.on_gpu, model.bundle.card, model.runtime.name, config.captioning.beam)
+    marks = fitting if size.enough else Targets.none()
+    subject = Subject(Bench(folder, config), model, marks, size, image_files)
     parts = [part(subject) for part, named in _ORDER.items() if named & set(size.parts)]
     total = sum(len(part.steps()) for part in parts)
     with tqdm(total=total, unit="run", disable=None, leave=False, dynamic_ncols=True) as progress:
@@ -61,12 +61,12 @@ def _measure(part: Part, progress: tqdm[Any]) -> None:
 
 
 def _head(subject: Subject) -> list[str]:
-    config, bundle, pictures = subject.bench.config, subject.model.bundle, subject.pictures
-    kilobytes = statistics.mean(path.stat().st_size for path in pictures) / 1000
+    config, bundle, image_files = subject.bench.config, subject.model.bundle, subject.images
+    kilobytes = statistics.mean(path.stat().st_size for path in image_files) / 1000
     head = [
         f"{machine.describe()}; bundle {bundle.card.name} ({bundle.card.encoder.name}), {subject.model.runtime.name}, "
         f"beam {config.captioning.beam}, batches of {subject.model.batch_size}",
-        f"{len(pictures)} JPEGs of 640x480 and {kilobytes:.0f} kB; medians of {subject.size.runs} runs, least to most",
+        f"{len(image_files)} JPEGs of 640x480 and {kilobytes:.0f} kB; medians of {subject.size.runs} runs, least to most",
     ]
     if not subject.size.enough:
         head.append(f"too few frames or runs for a mark: take at least --frames {FRAMES} --runs {RUNS}, the defaults")

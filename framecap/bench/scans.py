@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from framecap.bench.children import MeasurementFailed, environment, wait
-from framecap.bench.listed import Frames, ListedClient
+from framecap.bench.fake_listing import FakeFrameKeys, FakeListingClient
 from framecap.config import IngestConfig, S3Config, StoreConfig
 from framecap.ingest.scanner import ScanIngest
 from framecap.stores import open_store
 from framecap.stores.base import Entry, Store
-from framecap.stores.placed import PlacedStore
+from framecap.stores.combined import CombinedStore
 
-Place = Literal["directory", "bucket"]
+StoreKind = Literal["directory", "bucket"]
 
 CAMERAS = 10
 _BEGIN = datetime(2026, 11, 1, tzinfo=UTC)
@@ -50,21 +50,21 @@ class Passes:
     frames: int
     new: int
     first: Pass
-    look_back: Pass
+    lookback: Pass
     usual: Pass
     last: Pass
     memory: int  # bytes, the process's largest
 
 
-def passes(place: Place, frames: int, new: int, folder: Path, backlog: int = 0) -> Passes:
+def passes(backend: StoreKind, frames: int, new: int, folder: Path, backlog: int = 0) -> Passes:
     """Measure, in `folder`, which is empty; `backlog` frames without a sidecar are there from the beginning.
 
     All numbers are rounded down to tens: there are ten cameras. Raises MeasurementFailed.
     """
     done, more, waiting = frames // CAMERAS, new // CAMERAS, backlog // CAMERAS
-    if place == "directory":
-        _make(folder, Frames(CAMERAS, done, _BEGIN, waiting, prefix=""))
-    command = [sys.executable, "-m", "framecap.bench.scans", place, *map(str, (done, more, waiting)), str(folder)]
+    if backend == "directory":
+        _make(folder, FakeFrameKeys(CAMERAS, done, _BEGIN, waiting, prefix=""))
+    command = [sys.executable, "-m", "framecap.bench.scans", backend, *map(str, (done, more, waiting)), str(folder)]
     started = time.perf_counter()
     with (folder.parent / f"{folder.name}.passes").open("w+") as out:
         process = subprocess.Popen(
@@ -72,15 +72,15 @@ def passes(place: Place, frames: int, new: int, folder: Path, backlog: int = 0) 
         )
         wait(process, started)
         out.seek(0)
-        said = out.read()
+        output = out.read()
     if process.returncode:
-        raise MeasurementFailed(f"the scan of {frames} frames ended with {process.returncode}: {said[-2000:]}")
-    found = json.loads(said)
-    first, look_back, usual, last = (Pass(**one) for one in found["passes"])
-    return Passes(done * CAMERAS, more * CAMERAS, first, look_back, usual, last, found["memory"])
+        raise MeasurementFailed(f"the scan of {frames} frames ended with {process.returncode}: {output[-2000:]}")
+    found = json.loads(output)
+    first, lookback, usual, last = (Pass(**one) for one in found["passes"])
+    return Passes(done * CAMERAS, more * CAMERAS, first, lookback, usual, last, found["memory"])
 
 
-def _make(root: Path, keys: Frames) -> None:
+def _make(root: Path, keys: FakeFrameKeys) -> None:
     for key in keys:
         path = root / key
         try:
@@ -111,27 +111,27 @@ class _Counted:
             yield item
 
 
-def _bucket(client: ListedClient) -> Store:
-    from framecap.stores.s3 import S3Place, Server
+def _bucket(client: FakeListingClient) -> Store:
+    from framecap.stores.s3 import S3Backend, Server
     from framecap.stores.s3_client import S3Address
 
     stub: Any = client
-    place: Any = S3Place(stub, S3Address("bucket", "root/"), S3Config(), Server("https://s3.amazonaws.com"))
-    return PlacedStore(place)
+    backend: Any = S3Backend(stub, S3Address("bucket", "root/"), S3Config(), Server("https://s3.amazonaws.com"))
+    return CombinedStore(backend)
 
 
-def _measure(place: str, done: int, new: int, backlog: int, root: Path) -> Iterator[Pass]:
-    client = ListedClient(Frames(CAMERAS, done, _BEGIN, backlog))
-    if place == "directory":
+def _measure(backend: str, done: int, new: int, backlog: int, root: Path) -> Iterator[Pass]:
+    client = FakeListingClient(FakeFrameKeys(CAMERAS, done, _BEGIN, backlog))
+    if backend == "directory":
         store: Any = _Counted(open_store(StoreConfig(frames=str(root))))
     else:
         store = _Counted(_bucket(client))
     ingest = ScanIngest(IngestConfig(), store, None)
     for number in range(4):
-        if number == 3 and place == "directory":
-            _make(root, Frames(CAMERAS, 0, _BEGIN.replace(month=12), new, prefix=""))
+        if number == 3 and backend == "directory":
+            _make(root, FakeFrameKeys(CAMERAS, 0, _BEGIN.replace(month=12), new, prefix=""))
         elif number == 3:
-            client.keys = Frames(CAMERAS, done, _BEGIN, backlog + new)
+            client.keys = FakeFrameKeys(CAMERAS, done, _BEGIN, backlog + new)
         store.listed = client.requests = 0
         started = time.perf_counter()
         ingest.scan(full=number == 0)
@@ -141,8 +141,8 @@ def _measure(place: str, done: int, new: int, backlog: int, root: Path) -> Itera
 
 def main() -> None:
     """What `passes` starts."""
-    place, done, new, backlog, root = sys.argv[1:]
-    measured = [asdict(one) for one in _measure(place, int(done), int(new), int(backlog), Path(root))]
+    backend, done, new, backlog, root = sys.argv[1:]
+    measured = [asdict(one) for one in _measure(backend, int(done), int(new), int(backlog), Path(root))]
     sys.stdout.write(json.dumps({"passes": measured, "memory": _largest()}) + "\n")
 
 

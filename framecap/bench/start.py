@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from framecap.bench.figures import Figure, Section
+from framecap.bench.figures import Figure, ReportSection
 from framecap.bench.installation import help_seconds, installed_bytes, ready_seconds
 from framecap.bench.parts import Part, Step, Subject
 
@@ -22,11 +22,11 @@ class Start(Part):
         ]
         return turn * (self.subject.size.runs + 1)  # the first one warms the disk's cache
 
-    def sections(self) -> list[Section]:
+    def sections(self) -> list[ReportSection]:
         marks = self.subject.marks
         megabytes = installed_bytes() / 1e6
         return [
-            Section(
+            ReportSection(
                 "start",
                 (
                     Figure("start.help", "framecap --help", "s", tuple(self.helped[1:]), mark=marks.help),

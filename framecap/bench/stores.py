@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from framecap.bench.pictures import make_pictures
+from framecap.bench.images import make_images
 from framecap.frames import FrameName, make_key, sidecar_key
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -15,15 +15,15 @@ _LINKS = 50_000  # to one file; a directory entry costs far less than a file, an
 _CHUNK = 3600  # frames; one a second makes an hour's folder
 
 
-def fill(place: Path, frames: int, camera: str = "camera") -> None:
+def fill(folder: Path, frames: int, camera: str = "camera") -> None:
     """Frames of one camera, one a second, each with a sidecar of a size above zero, none of them new.
 
     They are hard links to few files: listings and their cost are a real store's, the bytes are not.
     """
-    work = place.with_name(f"{place.name}-files")
-    place.mkdir(exist_ok=True)
-    (picture,) = make_pictures(work, 1)
-    kept = (picture.read_bytes(), b'{"schema_version": 1}\n')
+    work = folder.with_name(f"{folder.name}-files")
+    folder.mkdir(exist_ok=True)
+    (image,) = make_images(work, 1)
+    kept = (image.read_bytes(), b'{"schema_version": 1}\n')
     files: list[Path] = []
     for number in range(frames):
         if number % _LINKS == 0:
@@ -33,17 +33,17 @@ def fill(place: Path, frames: int, camera: str = "camera") -> None:
                 os.utime(file, (START.timestamp(), START.timestamp()))
         key = make_key(FrameName(camera, START + timedelta(seconds=number), number))
         if number % _CHUNK == 0:
-            (place / key).parent.mkdir(parents=True)
-        os.link(files[0], place / key)
-        os.link(files[1], place / sidecar_key(key))
+            (folder / key).parent.mkdir(parents=True)
+        os.link(files[0], folder / key)
+        os.link(files[1], folder / sidecar_key(key))
 
 
-def add_new(place: Path, after: int, pictures: Sequence[Path], camera: str = "camera") -> list[Path]:
+def add_new(folder: Path, after: int, image_files: Sequence[Path], camera: str = "camera") -> list[Path]:
     """Frames without a sidecar that come after the first `after` ones; the paths of the sidecars that they are to get."""
     sidecars = []
-    for number, picture in enumerate(pictures, after):
+    for number, image in enumerate(image_files, after):
         key = make_key(FrameName(camera, START + timedelta(seconds=number), number))
-        (place / key).parent.mkdir(parents=True, exist_ok=True)
-        os.link(picture, place / key)
-        sidecars.append(place / sidecar_key(key))
+        (folder / key).parent.mkdir(parents=True, exist_ok=True)
+        os.link(image, folder / key)
+        sidecars.append(folder / sidecar_key(key))
     return sidecars

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from framecap.bench.figures import Figure, Section
+from framecap.bench.figures import Figure, ReportSection
 
 _DIGITS = 3  # of a figure: more would be noise
 _NOTHING = "n/a"
 
 
-def draw(head: Sequence[str], sections: Sequence[Section]) -> str:
+def draw(head: Sequence[str], sections: Sequence[ReportSection]) -> str:
     """The whole table: what, median, its unit, the spread over the runs, the ratio, the mark's verdict or a note."""
     rows = [_cells(figure) for section in sections for figure in section.figures]
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(5)]

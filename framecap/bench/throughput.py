@@ -13,13 +13,13 @@ from typing import Any
 from framecap.bench import gpu, naive
 from framecap.bench.captioner import Speed
 from framecap.bench.children import Cost
-from framecap.bench.figures import Figure, Ratio, Section
+from framecap.bench.figures import Figure, Ratio, ReportSection
 from framecap.bench.naive import NaiveLoop, NaiveRun
 from framecap.bench.parts import Part, Step, Subject, beside, cpu, rate, speed, times
-from framecap.bench.pipeline import Worked, nothing, work
+from framecap.bench.pipeline import PipelineRun, nothing, work
 
 _RUNTIMES: dict[str, dict[str, Any]] = {"model": {}, "null": {"captioning": {"runtime": "null"}}}
-_SAID = 64  # captions whose words are counted
+_REPORTED = 64  # captions whose words are counted
 
 
 class Throughput(Part):
@@ -30,7 +30,7 @@ class Throughput(Part):
         self.encoder: list[Speed] = []
         self.captioner: list[Speed] = []
         self.starts: defaultdict[str, list[Cost]] = defaultdict(list)
-        self.worked: defaultdict[str, list[Worked]] = defaultdict(list)
+        self.worked: defaultdict[str, list[PipelineRun]] = defaultdict(list)
         self.naive_runs: list[NaiveRun] = []
         self.busy: list[float] = []
         self._with_naive = subject.has("naive") and not naive.missing()
@@ -39,7 +39,7 @@ class Throughput(Part):
     def open(self, stack: ExitStack) -> None:
         if self._with_naive:
             self._loop = stack.enter_context(NaiveLoop(self.subject.bench, self.subject.device))
-            self._loop.run(self.subject.pictures[:2])  # the first ones take longest
+            self._loop.run(self.subject.images[:2])  # the first ones take longest
 
     def steps(self) -> list[Step]:
         turn = [
@@ -59,9 +59,9 @@ class Throughput(Part):
 
     def _work(self, name: str) -> None:
         model = self.subject.model
-        watched = gpu.Watched(gpu.in_use()) if model.on_gpu and name == "model" else None
+        watched = gpu.GpuMonitor(gpu.in_use()) if model.on_gpu and name == "model" else None
         with watched or nullcontext():
-            worked = work(self.subject.bench, self.subject.pictures, rounds=model.rounds, **_RUNTIMES[name])
+            worked = work(self.subject.bench, self.subject.images, rounds=model.rounds, **_RUNTIMES[name])
         self.worked[name].append(worked)
         if watched and (busy := watched.busy(worked.commits)) is not None:
             self.busy.append(busy)
@@ -69,15 +69,15 @@ class Throughput(Part):
 
     def _naive(self) -> None:
         assert self._loop is not None
-        self.naive_runs.append(self._loop.run(self.subject.pictures[: self.subject.size.naive_frames]))
+        self.naive_runs.append(self._loop.run(self.subject.images[: self.subject.size.naive_frames]))
 
-    def sections(self) -> list[Section]:
-        sections = [Section("the model alone", tuple(self._model_rows()))]
+    def sections(self) -> list[ReportSection]:
+        sections = [ReportSection("the model alone", tuple(self._model_rows()))]
         if self.subject.has("pipeline"):
-            sections.append(Section("end to end: frames on disk to sidecars on disk", tuple(self._pipeline_rows())))
+            sections.append(ReportSection("end to end: frames on disk to sidecars on disk", tuple(self._pipeline_rows())))
         if self.subject.has("naive"):
             title = "the naive loop: eager PyTorch, one frame at a time, on the same weights"
-            sections.append(Section(title, tuple(self._naive_rows())))
+            sections.append(ReportSection(title, tuple(self._naive_rows())))
         return sections
 
     def _model_rows(self) -> list[Figure]:
@@ -99,7 +99,7 @@ class Throughput(Part):
 
     def _words(self) -> float:
         """What a caption's price depends on: the longer, the more steps."""
-        return statistics.mean(len(caption.split()) for caption in self.subject.model.captions(_SAID) if caption)
+        return statistics.mean(len(caption.split()) for caption in self.subject.model.captions(_REPORTED) if caption)
 
     def _arithmetic(self, alone: Sequence[float]) -> Figure:
         operations = self.subject.model.operations()
@@ -122,10 +122,10 @@ class Throughput(Part):
         memory = tuple(one.peak / 1e6 for one in whole)
         rows = [
             beside(end_to_end, [one.frames for one in self.captioner], "of the captioner"),
-            told(Figure("end_to_end.cpu", "its CPU time", "CPU-ms/frame", ours, note="without that of start and end")),
-            told(Figure("pipeline.added", "... that the pipeline adds", "CPU-ms/frame", added, mark=marks.added)),
+            reported(Figure("end_to_end.cpu", "its CPU time", "CPU-ms/frame", ours, note="without that of start and end")),
+            reported(Figure("pipeline.added", "... that the pipeline adds", "CPU-ms/frame", added, mark=marks.added)),
             beside(no_model, end_to_end.values, "of end to end"),
-            told(Figure("pipeline.cpu", "its CPU time", "CPU-ms/frame", pipeline)),
+            reported(Figure("pipeline.cpu", "its CPU time", "CPU-ms/frame", pipeline)),
             Figure("end_to_end.memory", "memory of the worker", "MB", memory, note="its main process"),
         ]
         if self.busy:
@@ -140,7 +140,7 @@ class Throughput(Part):
         alone = tuple(one.speed for one in self.naive_runs)
         ours = [one.frames for one in self.captioner]
         rows = [
-            Figure("naive.speed", "naive loop, decoding left out", "frames/s", alone),
+            Figure("naive.speed", "naive loop, decoding skipped", "frames/s", alone),
             times("naive.captioner", "captioner / naive loop", ours, alone, marks.naive),
         ]
         if self.subject.has("pipeline"):
@@ -148,17 +148,17 @@ class Throughput(Part):
             mark = None if model.on_gpu else marks.naive  # the mark of a GPU is the captioner's
             text = "end to end / naive loop with decoding"
             rows.append(times("naive.end_to_end", text, _speeds(self.worked["model"]), theirs, mark))
-        said = self.naive_runs[0].captions
-        same = [one == other for one, other in zip(model.captions(len(said)), said, strict=True)]
+        output = self.naive_runs[0].captions
+        same = [one == other for one, other in zip(model.captions(len(output)), output, strict=True)]
         part, note = sum(same) / len(same), f"{sum(same)} of {len(same)}"
         rows.append(Figure("naive.same", "captions that are the same", "", (part,), mark=marks.same, note=note))
         return rows
 
 
-def told(figure: Figure) -> Figure:
+def reported(figure: Figure) -> Figure:
     """A start's CPU time, which varies, was taken off: where that leaves less than nothing, nothing is told."""
     return figure if min(figure.values, default=0.0) >= 0 else replace(figure, values=(), note="too few frames to tell")
 
 
-def _speeds(worked: Sequence[Worked]) -> tuple[float, ...]:
+def _speeds(worked: Sequence[PipelineRun]) -> tuple[float, ...]:
     return tuple(one.speed for one in worked)

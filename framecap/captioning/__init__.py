@@ -1,1 +1,1 @@
-"""Pictures in, captions out: preprocessing, vocabulary, model, beam search, bundles, runtimes."""
+"""Images in, captions out: preprocessing, vocabulary, model, beam search, bundles, runtimes."""

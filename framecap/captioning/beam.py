@@ -1,7 +1,8 @@
 """Beam search: a decoder's steps in, each frame's best sentences out; one bookkeeping for every runtime (array API).
 
 What is searched: at each step every live sentence of a frame is continued by every word that is allowed (never `<pad>`,
-`<start>`, `<unk>`; no word group of `block_ngrams` words twice; no end before the first word). Of all continuations, those
+`<start>`, `<unk>`; no word group of `block_ngrams` words twice; no content word twice; no end before the first word). Of all
+continuations, those
 among the best `beam` that end become finished, and the best `beam` that do not end live on. A frame is done when it has
 `beam` finished sentences or its sentences have `max_words` words. Sentences are ranked by log-probability divided by
 (words and end) ** length_penalty; only when none has finished, the best unfinished one is given, marked as truncated.
@@ -12,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,27 +22,35 @@ from array_api_compat import array_namespace, device, to_device
 
 Array = Any  # of whichever array library the runtime uses
 _NO_WORD = -1
-STEPS_BETWEEN_LOOKS = 4  # at whether every frame is done, on an accelerator: each look waits for it
+STEPS_BETWEEN_CHECKS = 4  # at whether every frame is done, on an accelerator: each look waits for it
 
 
 @dataclass(frozen=True, kw_only=True)
 class BeamSettings:
-    """How to search. `sentences`: how many of a frame's finished sentences are given, the best first."""
+    """How to search.
+
+    `sentences`: how many of a frame's finished sentences are given, the best first. `repeatable`: the numbers, in order, of
+    the words that a sentence may hold twice (see `repetition.repeatable_numbers`); None: it may hold every word twice.
+    """
 
     beam: int = 5
     max_words: int = 24
     length_penalty: float = 0.7
     block_ngrams: int = 3
     sentences: int = 1
+    repeatable: tuple[int, ...] | None = None
 
     @property
     def candidates(self) -> int:
         """How many of each live sentence's best next words the search must see to be exact.
 
         2 * beam, and as many as can be blocked: the end at the first step, and each word that followed an earlier
-        occurrence of the last n - 1 words (these followers differ, so there are at most max_words / (n - 1) + 1).
+        occurrence of the last n - 1 words (these followers differ, so there are at most max_words / (n - 1) + 1). Where
+        content words are said once, every blocked word is one of the sentence's own, of which there are max_words at most.
         """
         n = self.block_ngrams
+        if self.repeatable is not None:
+            return 2 * self.beam + 1 + self.max_words
         return 2 * self.beam + 1 + (self.max_words // max(1, n - 1) + 1 if n else 0)
 
 
@@ -54,7 +64,7 @@ class Decoder(Protocol):
         """Continue sentence `parents[f, b]` of frame f by `words[f, b]`, for each beam b; None: begin with `<start>`.
 
         Returns the best `candidates` next words of each sentence: log-probabilities (frames, beams, candidates), best
-        first, their numbers (the same shape, integers) and the attention (frames, beams, places). Words that are never
+        first, their numbers (the same shape, integers) and the attention (frames, beams, locations). Words that are never
         said have -inf. Beginning gives one beam.
         """
         ...
@@ -69,7 +79,7 @@ class Sentence:
     score: float
     confidence: float
     truncated: bool
-    attention: npt.NDArray[np.float32] | None = field(compare=False, repr=False)  # (words, places), of the best one only
+    attention: npt.NDArray[np.float32] | None = field(compare=False, repr=False)  # (words, locations), of the best one only
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +94,17 @@ class _Step:
 
 def search(decoder: Decoder, end: int, settings: BeamSettings) -> list[list[Sentence] | None]:
     """For each frame its best sentences, or None where the decoder gave NaN."""
-    under_way = Search(decoder, end, settings)
-    look_every = 1 if str(device(under_way.totals)) == "cpu" else STEPS_BETWEEN_LOOKS
+    under_way = BeamSearch(decoder, end, settings)
+    check_every = 1 if str(device(under_way.totals)) == "cpu" else STEPS_BETWEEN_CHECKS
     while under_way.length < settings.max_words:
-        if under_way.length % look_every == 0 and bool(under_way.done):
+        if under_way.length % check_every == 0 and bool(under_way.done):
             break
         under_way.advance()
     return read(under_way.found())
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class BeamResult:
     """What a search found, as arrays of its library: n = min(sentences, beam) sentences a frame, the best first.
 
     What lies beyond a sentence's `lengths` means nothing. A score of -inf: there is no such sentence.
@@ -102,14 +112,14 @@ class Found:
 
     words: Array  # (frames, n, longest)
     log_probabilities: Array  # (frames, n, longest)
-    attention: Array  # (frames, longest, places), of the best
+    attention: Array  # (frames, longest, locations), of the best
     lengths: Array  # (frames, n), words without the end
     scores: Array  # (frames, n)
     ends: Array  # (frames, n), the end's log-probability; -inf: the sentence is truncated
     broken: Array  # (frames,): the decoder gave NaN
 
 
-class Search:
+class BeamSearch:
     """A search under way, one word a step. It waits for nothing: a device may record its steps, and play them again."""
 
     def __init__(self, decoder: Decoder, end: int, settings: BeamSettings) -> None:
@@ -118,6 +128,7 @@ class Search:
         self.xp = xp = array_namespace(log_probabilities)
         where, frames, kind = device(log_probabilities), decoder.frames, log_probabilities.dtype
         self._rows = _Rows(xp, frames, where)
+        self._repeatable = None if settings.repeatable is None else _table(xp, where, settings.repeatable)
         self.totals = xp.zeros((frames, 1), dtype=kind, device=where)
         self.history = xp.zeros((frames, 1, 0), dtype=words.dtype, device=where)
         self.finished = _Finished(xp, xp.full((frames, settings.beam), -xp.inf, dtype=kind, device=where), settings)
@@ -143,8 +154,8 @@ class Search:
         take = self._rows.taker(order, totals.shape[1])
         parents, words = take(best.parents), take(best.words)
         self.totals = take(totals)
-        said = [self._rows.taker(parents, self.history.shape[1])(self.history)] if self.steps else []
-        self.history = self.xp.concat([*said, words[:, :, None]], axis=2)
+        output = [self._rows.taker(parents, self.history.shape[1])(self.history)] if self.steps else []
+        self.history = self.xp.concat([*output, words[:, :, None]], axis=2)
         self.steps.append(_Step(parents, words, take(best.log_probabilities), self._attention))
         self._judge(*self.decoder.step(parents, words, self.settings.candidates))
 
@@ -157,6 +168,8 @@ class Search:
             totals = xp.where(words == self.end, -xp.inf, totals)
         if n and self.length >= n:
             totals = xp.where(_repeats(xp, self.history, words, n), -xp.inf, totals)
+        if self._repeatable is not None and self.steps:
+            totals = xp.where(_reported_before(xp, self._content(), words), -xp.inf, totals)
         flat = (frames, beams * candidates)
         totals = xp.reshape(totals, flat)
         order = xp.argsort(totals, axis=1, descending=True, stable=True)[:, : 2 * self.settings.beam]
@@ -169,20 +182,27 @@ class Search:
         self._heard.append(log_probabilities)
         self.finished.add(self._best, self._ends, self.length, self._rows)
 
-    def found(self) -> Found:
+    def _content(self) -> Array:
+        """The live sentences' words, those that may be repeated blanked out."""
+        xp, table = self.xp, self._repeatable
+        assert table is not None
+        locations = xp.reshape(xp.clip(self.history, None, table.shape[0] - 1), (-1,))
+        return xp.where(xp.reshape(xp.take(table, locations), self.history.shape), _NO_WORD, self.history)
+
+    def found(self) -> BeamResult:
         """The sentences themselves, by following the parents back from their ends; the search is as it was before."""
         xp, beam, done = self.xp, self.settings.beam, self.finished
         n = min(self.settings.sentences, beam)
-        scores, ends, places = done.scores[:, :n], done.ends[:, :n], done.places[:, :n]
+        scores, ends, locations = done.scores[:, :n], done.ends[:, :n], done.locations[:, :n]
         rows = _Rows(xp, len(scores), device(scores))  # of its own: a recorded step must not need what is made here
         best = xp.argmax(self.totals, axis=1)[:, None]  # of those that did not finish
         score = rows.taker(best, self.totals.shape[1])(self.totals) / max(1, self.length) ** self.settings.length_penalty
         truncated = xp.logical_and(xp.isinf(scores), xp.arange(n, device=device(scores))[None, :] == 0)
-        beams = xp.where(truncated, xp.astype(best, places.dtype), places % beam)
-        lengths = xp.where(truncated, self.length, places // beam)
+        beams = xp.where(truncated, xp.astype(best, locations.dtype), locations % beam)
+        lengths = xp.where(truncated, self.length, locations // beam)
         heard = xp.concat([xp.reshape(values, (len(values), -1)) for values in self._heard], axis=1)
         broken = xp.any(xp.isnan(heard), axis=1)
-        return Found(*self._followed(rows, beams, lengths), lengths, xp.where(truncated, score, scores), ends, broken)
+        return BeamResult(*self._followed(rows, beams, lengths), lengths, xp.where(truncated, score, scores), ends, broken)
 
     def _followed(self, rows: _Rows, beams: Array, lengths: Array) -> tuple[Array, Array, Array]:
         """Words, log-probabilities and attention of the sentences that `beams` (frames, n) held after `lengths` words."""
@@ -242,23 +262,39 @@ def _repeats(xp: Any, history: Array, words: Array, n: int) -> Array:
     length = history.shape[2]
     groups = length - n + 1
     followers = history[:, :, n - 1 :]
-    for place in range(n - 1):  # a follower counts where the n - 1 words before it are the last n - 1
-        last = history[:, :, length - n + 1 + place, None]
-        followers = xp.where(history[:, :, place : place + groups] == last, followers, _NO_WORD)
+    for index in range(n - 1):  # a follower counts where the n - 1 words before it are the last n - 1
+        last = history[:, :, length - n + 1 + index, None]
+        followers = xp.where(history[:, :, index : index + groups] == last, followers, _NO_WORD)
     return xp.any(words[:, :, :, None] == followers[:, :, None, :], axis=3)
+
+
+@lru_cache(maxsize=64)
+def _table(xp: Any, where: Any, repeatable: tuple[int, ...]) -> Array:
+    """Which word numbers may be repeated; the last entry stands for all larger ones, which may not.
+
+    Made once for a device: while its steps are recorded, nothing can be copied to it.
+    """
+    last = max(repeatable, default=0) + 1
+    allowed = set(repeatable)
+    return xp.asarray([number in allowed for number in range(last + 1)], device=where)
+
+
+def _reported_before(xp: Any, content: Array, words: Array) -> Array:
+    """(frames, beams, candidates): whether the sentence's content words, (frames, beams, length), hold the candidate."""
+    return xp.any(words[:, :, :, None] == content[:, :, None, :], axis=3)
 
 
 class _Finished:
     """The finished sentences of each frame, the best `beam` by score: the end's log-probability, and where they ended.
 
-    `places` are step * beam + parent.
+    `locations` are step * beam + parent.
     """
 
     def __init__(self, xp: Any, nothing: Array, settings: BeamSettings) -> None:
         self.xp, self.settings = xp, settings
         self.scores = nothing
         self.ends = nothing
-        self.places = xp.zeros(nothing.shape, dtype=xp.int64, device=device(nothing))
+        self.locations = xp.zeros(nothing.shape, dtype=xp.int64, device=device(nothing))
 
     @property
     def enough(self) -> Array:
@@ -274,11 +310,11 @@ class _Finished:
         take = rows.taker(xp.argsort(scores, axis=1, descending=True, stable=True)[:, :beam], scores.shape[1])
         self.scores = take(scores)
         self.ends = take(xp.concat([self.ends, best.log_probabilities[:, :beam]], axis=1))
-        places = xp.astype(best.parents[:, :beam], xp.int64) + step * beam
-        self.places = take(xp.concat([self.places, places], axis=1))
+        locations = xp.astype(best.parents[:, :beam], xp.int64) + step * beam
+        self.locations = take(xp.concat([self.locations, locations], axis=1))
 
 
-def read(found: Found) -> list[list[Sentence] | None]:
+def read(found: BeamResult) -> list[list[Sentence] | None]:
     """The sentences in Python's own types; None where the decoder gave NaN."""
     words, log_probabilities, lengths, scores, ends, broken = (
         _numpy(values).tolist()

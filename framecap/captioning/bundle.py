@@ -29,7 +29,7 @@ MAX_JSON_BYTES = 64 << 20
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"  # of a bundle
 _SMALLEST = 1e-30  # a confidence of 0 has no logarithm
 _STEEPEST = 500.0  # exp of more overflows
-IN_THE_BOX = Path(__file__).parent.parent / "bundles"
+BUNDLED_MODELS = Path(__file__).parent.parent / "bundles"
 
 Width = Annotated[int, Field(ge=1, le=1_000_000)]
 Channels = tuple[float, float, float]
@@ -59,7 +59,7 @@ class DecoderCard(_Part):
 
 
 class PreprocessingCard(_Part):
-    """Pictures are squashed to size x size RGB; mean and std (of values 0 to 255) are applied inside the model."""
+    """Images are resized to a square to size x size RGB; mean and std (of values 0 to 255) are applied inside the model."""
 
     size: Annotated[int, Field(ge=16, le=4096)]
     mean: Channels
@@ -71,7 +71,7 @@ class CalibrationCard(_Part):
 
     To fit is to score at least `target` CIDEr-D, which three of four captions by people reach when they are compared with
     the others of their photo. Source: Platt 1999, "Probabilistic Outputs for Support Vector Machines"; fitted by
-    train/calibrate.py on `photos` that the model was not trained on.
+    train/evaluation/calibrate.py on `photos` that the model was not trained on.
     """
 
     slope: Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -80,7 +80,7 @@ class CalibrationCard(_Part):
     photos: Annotated[int, Field(ge=1)]
 
     def probability(self, confidence: float) -> float:
-        """Of a caption with this raw confidence (0 to 1) to fit its picture."""
+        """Of a caption with this raw confidence (0 to 1) to fit its image."""
         logit = self.slope * math.log(max(confidence, _SMALLEST)) + self.intercept
         return 1 / (1 + math.exp(-max(logit, -_STEEPEST)))
 
@@ -119,11 +119,11 @@ class Bundle:
 
 
 def open_bundle(name: str) -> Bundle:
-    """The bundle `default` (the model in the box), or the one in the folder `name`; every part's hash is checked.
+    """The bundle `default` (the bundled model), or the one in the folder `name`; every part's hash is checked.
 
     Raises BundleError, naming the part and what to do.
     """
-    path = IN_THE_BOX / name if name == "default" else Path(name)
+    path = BUNDLED_MODELS / name if name == "default" else Path(name)
     card = _read_card(path)
     if set(card.files) != set(PARTS):
         raise BundleError(f"{path}/bundle.json: its files must be {', '.join(PARTS)}")
@@ -168,9 +168,9 @@ def _read_card(path: Path) -> BundleCard:
     except OSError as error:
         raise BundleError(
             f"{path}: no model bundle here ({file.name}: {error.strerror}): name a bundle's folder, or "
-            "`default` for the model in the box; `python -m train export` makes bundles"
+            "`default` for the bundled model; `python -m train export` makes bundles"
         ) from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the whole"
-        raise BundleError(f"{file}: {place}: {first['msg']}") from None
+        index = ".".join(str(part) for part in first["loc"]) or "the whole"
+        raise BundleError(f"{file}: {index}: {first['msg']}") from None

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 Images = npt.NDArray[np.uint8]  # (n, size, size, 3), RGB, made by preprocess
-Pictures = Images | Sequence[Images]  # or one (height, width, 3) after the other, where they keep their proportions
+ImageBatch = Images | Sequence[Images]  # or one (height, width, 3) after the other, where they keep their proportions
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Caption:
     exp(mean log-probability), the end included; None where the captioner gives no probabilities. `uncertain`: the
     probability is below captioning.uncertain_below; None where there is none. `attention` has shape (words, rows,
     columns) and sums to 1 over a word's map, or is None where the decoder gives none. `seen`: what the model made of the
-    picture, for it to score other words without looking again; None where it keeps nothing.
+    image, for it to score other words without looking again; None where it keeps nothing.
     """
 
     text: str
@@ -53,11 +53,11 @@ class Captioner(Protocol):
 
     @property
     def image_size(self) -> int:
-        """Longest side of the pictures it takes, in pixels."""
+        """Longest side of the images it takes, in pixels."""
         ...
 
     @property
-    def squashes(self) -> bool:
+    def square_input(self) -> bool:
         """Whether they are squares of that size; else they keep their proportions, and small ones their size."""
         ...
 
@@ -71,7 +71,7 @@ class Captioner(Protocol):
         """How many frames it had best get at once."""
         ...
 
-    def caption(self, images: Pictures) -> Sequence[Caption | Exception]:
+    def caption(self, images: ImageBatch) -> Sequence[Caption | Exception]:
         """One caption per image; a frame that cannot be captioned is an exception (a ModelError) in its place.
 
         Raises DeviceMemoryError when the batch is too large for the device.

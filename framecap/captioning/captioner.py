@@ -1,4 +1,4 @@
-"""A bundle in a runtime: pictures in, captions out."""
+"""A bundle in a runtime: images in, captions out."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy as np
 
 from framecap.captioning.beam import BeamSettings, Decoder, Sentence
 from framecap.captioning.bundle import Bundle
-from framecap.captioning.caption import Caption, Images, ModelName, Pictures
-from framecap.captioning.score import score
+from framecap.captioning.caption import Caption, ImageBatch, Images, ModelName
+from framecap.captioning.log_probabilities import score
+from framecap.captioning.repetition import repeatable_numbers
 from framecap.captioning.vocabulary import sentence
 from framecap.config import CaptioningConfig
 from framecap.errors import NonFiniteOutput
@@ -20,7 +21,7 @@ Scores = Callable[[Sequence[Sequence[Sequence[str]]]], list[list[float]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Description:
+class FrameResult:
     """A frame's best sentences, and what the runtime keeps of it to look no second time (None: nothing)."""
 
     sentences: list[Sentence]
@@ -34,14 +35,14 @@ class Runtime(Protocol):
     lanes: int
     batch_size: int
 
-    def look(self, images: Images, seen: Sequence[Any] = ()) -> Decoder:
+    def encode(self, images: Images, seen: Sequence[Any] = ()) -> Decoder:
         """Everything that is done once a frame, for the images (n, size, size, 3) uint8 RGB.
 
         `seen`: what the descriptions of these very images have kept, so that less has to be done.
         """
         ...
 
-    def describe(self, images: Images, end: int, settings: BeamSettings) -> list[Description | None]:
+    def describe(self, images: Images, end: int, settings: BeamSettings) -> list[FrameResult | None]:
         """Look, and search each frame's best sentences; None where the model gave NaN."""
         ...
 
@@ -49,7 +50,7 @@ class Runtime(Protocol):
 class BundleCaptioner:
     """See `caption.Captioner`."""
 
-    squashes = True
+    square_input = True
 
     def __init__(self, bundle: Bundle, runtime: Runtime, config: CaptioningConfig) -> None:
         self.bundle, self.runtime, self.config = bundle, runtime, config
@@ -60,6 +61,7 @@ class BundleCaptioner:
             length_penalty=config.length_penalty,
             block_ngrams=config.block_ngrams,
             sentences=1 + config.alternatives,
+            repeatable=repeatable_numbers(bundle.vocabulary) if config.block_repeats else None,
         )
 
     @property
@@ -78,17 +80,17 @@ class BundleCaptioner:
     def batch_size(self) -> int:
         return self.runtime.batch_size
 
-    def caption(self, images: Pictures) -> Sequence[Caption | Exception]:
+    def caption(self, images: ImageBatch) -> Sequence[Caption | Exception]:
         """See `caption.Captioner`."""
         found = self.runtime.describe(np.asarray(images), self.bundle.vocabulary.end, self.settings)
         return [
-            self._caption(one) if one and one.sentences else NonFiniteOutput("the model gave NaN for this picture")
+            self._caption(one) if one and one.sentences else NonFiniteOutput("the model gave NaN for this image")
             for one in found
         ]
 
-    def look(self, images: Sequence[Images], captions: Sequence[Caption]) -> Scores:
+    def encode(self, images: Sequence[Images], captions: Sequence[Caption]) -> Scores:
         """See `worker.steady.Scorer`."""
-        decoder = self.runtime.look(np.asarray(images), [caption.seen for caption in captions])
+        decoder = self.runtime.encode(np.asarray(images), [caption.seen for caption in captions])
 
         def scores(sentences: Sequence[Sequence[Sequence[str]]]) -> list[list[float]]:
             number, end = self.bundle.vocabulary.number, self.bundle.vocabulary.end
@@ -96,7 +98,7 @@ class BundleCaptioner:
 
         return scores
 
-    def _caption(self, described: Description) -> Caption:
+    def _caption(self, described: FrameResult) -> Caption:
         best, *others = described.sentences
         confidence = self._confidence(best)
         return Caption(

@@ -1,6 +1,6 @@
-"""A vision server that speaks OpenAI's chat completions (vLLM, Ollama, ...) as the captioner: pictures in, captions out.
+"""A vision server that speaks OpenAI's chat completions (vLLM, Ollama, ...) as the captioner: images in, captions out.
 
-Each picture is a request of its own, several at a time: the server makes the batches. What goes wrong is told apart by
+Each image is a request of its own, several at a time: the server makes the batches. What goes wrong is told apart by
 whose fault it is: a server that is away or overloaded fails no frame, an answer that is no caption fails its own.
 """
 
@@ -24,7 +24,7 @@ import cv2
 import httpx2
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from framecap.captioning.caption import Caption, Images, ModelName, Pictures
+from framecap.captioning.caption import Caption, ImageBatch, Images, ModelName
 from framecap.captioning.vocabulary import sentence
 from framecap.config import CaptioningConfig, OpenAIConfig
 from framecap.errors import (
@@ -61,7 +61,7 @@ _DENIED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, 
 class OpenAICaptioner:
     """See `caption.Captioner`. Its requests run in an event loop of its own, until `close`."""
 
-    squashes = False
+    square_input = False
     lanes, batch_size = 1, 16
 
     def __init__(self, config: CaptioningConfig) -> None:
@@ -84,10 +84,10 @@ class OpenAICaptioner:
         self._thread = threading.Thread(target=self._loop.run_forever, name="vision server", daemon=True)
         self._thread.start()
 
-    def caption(self, images: Pictures) -> Sequence[Caption | Exception]:
+    def caption(self, images: ImageBatch) -> Sequence[Caption | Exception]:
         """See `caption.Captioner`."""
-        pictures = [_data_url(image) for image in images]
-        return asyncio.run_coroutine_threadsafe(self._caption_all(pictures), self._loop).result()
+        image_files = [_data_url(image) for image in images]
+        return asyncio.run_coroutine_threadsafe(self._caption_all(image_files), self._loop).result()
 
     def close(self) -> None:
         """End the connections and the loop."""
@@ -96,23 +96,23 @@ class OpenAICaptioner:
         self._thread.join()
         self._loop.close()
 
-    async def _caption_all(self, pictures: Sequence[str]) -> list[Caption | Exception]:
-        return await asyncio.gather(*map(self._caption_one, pictures))
+    async def _caption_all(self, image_files: Sequence[str]) -> list[Caption | Exception]:
+        return await asyncio.gather(*map(self._caption_one, image_files))
 
-    async def _caption_one(self, picture: str) -> Caption | Exception:
+    async def _caption_one(self, image_file: str) -> Caption | Exception:
         try:
             async with self._slots:
-                status, body = await self._ask(picture)
+                status, body = await self._ask(image_file)
             if status != HTTPStatus.OK:
                 return self._error(status, body)
             return _caption(body, self._config, self._masked)
         except ModelError as error:  # a server may repeat what it was sent, in a line that is no HTTP too
             return type(error)(self._masked(str(error)))
 
-    async def _ask(self, picture: str) -> tuple[int, bytes]:
+    async def _ask(self, image_file: str) -> tuple[int, bytes]:
         """Status and body of the server's answer. Raises ModelErrors where there is none."""
         server = self._server
-        content = [{"type": "text", "text": server.prompt}, {"type": "image_url", "image_url": {"url": picture}}]
+        content = [{"type": "text", "text": server.prompt}, {"type": "image_url", "image_url": {"url": image_file}}]
         request = {
             "model": server.model,
             "messages": [{"role": "user", "content": content}],
@@ -206,8 +206,8 @@ def _caption(body: bytes, config: CaptioningConfig, masked: Callable[[str], str]
         choice = _Answer.model_validate_json(body).choices[0]
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"])) or "the whole"
-        raise CaptionerFault(f"its answer is no chat completion: {place}: {first['msg']}") from None
+        index = ".".join(map(str, first["loc"])) or "the whole"
+        raise CaptionerFault(f"its answer is no chat completion: {index}: {first['msg']}") from None
     if choice.message.refusal or choice.finish_reason == "content_filter":
         raise CaptionRefused(f"the model refused: {masked(choice.message.refusal or 'its content filter')[:_MAX_SHOWN]}")
     if choice.finish_reason == "length":
@@ -219,12 +219,12 @@ def _caption(body: bytes, config: CaptioningConfig, masked: Callable[[str], str]
     if not words:
         raise CaptionerFault("its answer is empty")
     tokens = (choice.logprobs.content if choice.logprobs else None) or []
-    said, log_probabilities = _words(tokens)
+    output, log_probabilities = _words(tokens)
     return Caption(
         text=sentence(words, config.capitalise, config.full_stop and words[-1][-1] not in ".!?"),
         confidence=math.exp(sum(min(token.logprob, 0.0) for token in tokens) / len(tokens)) if tokens else None,
-        words=tuple(said) if said == words else (),
-        log_probabilities=tuple(log_probabilities) if said == words else (),
+        words=tuple(output) if output == words else (),
+        log_probabilities=tuple(log_probabilities) if output == words else (),
     )
 
 
@@ -250,7 +250,7 @@ def _words(tokens: Sequence[_Token]) -> tuple[list[str], list[float]]:
 
 
 def _data_url(image: Images) -> str:
-    """The picture as a JPEG in a data URL."""
+    """The image as a JPEG in a data URL."""
     _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"
 

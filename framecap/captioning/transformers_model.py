@@ -1,4 +1,4 @@
-"""A captioning model of the Hugging Face hub (BLIP, GIT, ViT-GPT2, ...) as the captioner: pictures in, captions out.
+"""A captioning model of the Hugging Face hub (BLIP, GIT, ViT-GPT2, ...) as the captioner: images in, captions out.
 
 Nothing of a model can run code: weights are safetensors only, and code that comes with a model is refused. A model of the
 hub is pinned to a commit, so that a worker says tomorrow what it says today.
@@ -18,7 +18,7 @@ from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTo
 from transformers.utils import logging as its_logging
 
 from framecap.captioning.bundle import file_hash
-from framecap.captioning.caption import Caption, ModelName, Pictures
+from framecap.captioning.caption import Caption, ImageBatch, ModelName
 from framecap.captioning.vocabulary import sentence
 from framecap.config import CaptioningConfig, TransformersConfig
 from framecap.errors import BundleError, ConfigError, DeviceMemoryError
@@ -30,7 +30,7 @@ _MAX_SIDE = 4096  # pixels
 class TransformersCaptioner:
     """See `caption.Captioner`."""
 
-    squashes = False
+    square_input = False
     lanes, batch_size = 1, 16
 
     def __init__(self, config: CaptioningConfig) -> None:
@@ -42,7 +42,7 @@ class TransformersCaptioner:
         its_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
         its_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         try:
-            self._pictures: Any = AutoImageProcessor.from_pretrained(name, **pinned)  # type: ignore[no-untyped-call]
+            self._images: Any = AutoImageProcessor.from_pretrained(name, **pinned)  # type: ignore[no-untyped-call]
             self._tokenizer: Any = AutoTokenizer.from_pretrained(name, **pinned)
             model: Any = AutoModelForImageTextToText.from_pretrained(name, use_safetensors=True, **pinned)
         except (OSError, ValueError, KeyError, ImportError) as error:
@@ -56,12 +56,12 @@ class TransformersCaptioner:
     @property
     def image_size(self) -> int:
         """Twice what its own preprocessing makes of it, so that this has enough to average over."""
-        sides = dict(self._pictures.size).values()
+        sides = dict(self._images.size).values()
         longest: int = max(side for side in sides if side)
         return min(2 * longest, _MAX_SIDE)
 
     @torch.inference_mode()
-    def caption(self, images: Pictures) -> Sequence[Caption | Exception]:
+    def caption(self, images: ImageBatch) -> Sequence[Caption | Exception]:
         """See `caption.Captioner`."""
         sequences = 1 + min(self._config.alternatives, self._config.beam - 1)
         try:
@@ -76,7 +76,7 @@ class TransformersCaptioner:
         return [_with_alternatives(captions[start : start + sequences]) for start in range(0, len(captions), sequences)]
 
     def _generate(self, images: list[Any], sequences: int) -> Any:
-        inputs = dict(self._pictures(images, return_tensors="pt"))
+        inputs = dict(self._images(images, return_tensors="pt"))
         return self._model.generate(
             **{name: values.to(self._device) for name, values in inputs.items()},
             do_sample=False,

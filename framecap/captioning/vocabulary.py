@@ -29,9 +29,11 @@ class Vocabulary:
             raise BundleError(f"vocabulary: the special tokens {', '.join(missing)} are missing")
         if len(set(self.words)) != len(self.words):
             raise BundleError("vocabulary: a word stands in it twice")
-        unsaid = next((word for word in self.words if _UNPRINTABLE.search(word)), None)
-        if unsaid is not None:
-            raise BundleError(f"vocabulary: {unsaid[:100]!a} holds control characters or surrogates: no caption may")
+        suppressed_words = next((word for word in self.words if _UNPRINTABLE.search(word)), None)
+        if suppressed_words is not None:
+            raise BundleError(
+                f"vocabulary: {suppressed_words[:100]!a} holds control characters or surrogates: no caption may"
+            )
         object.__setattr__(self, "_numbers", {word: number for number, word in enumerate(self.words)})
 
     def __len__(self) -> int:
@@ -51,7 +53,7 @@ class Vocabulary:
         return self.number(END)
 
     @property
-    def never_said(self) -> tuple[int, ...]:
+    def suppressed(self) -> tuple[int, ...]:
         """The numbers that no caption may hold."""
         return tuple(sorted(self.number(token) for token in (PAD, START, UNKNOWN)))
 

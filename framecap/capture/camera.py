@@ -9,18 +9,18 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 
-from framecap.capture.backoff import Backoff
 from framecap.capture.captured import CapturedFrame
 from framecap.capture.frozen import FrozenWatch
 from framecap.capture.overflow import FrameQueue
-from framecap.capture.plan import Plan
-from framecap.capture.process import ReaderGone, ReaderNotStarted, ReaderProcess, Start
-from framecap.capture.protocol import Dropped, Ended, Note, Opened, Picture, Ready, Request
-from framecap.capture.source import Kind
-from framecap.capture.tally import Tally
+from framecap.capture.plan import CapturePlan
+from framecap.capture.process import ReaderGone, ReaderNotStarted, ReaderProcess, ReaderStart
+from framecap.capture.protocol import Dropped, Ended, GrabbedImage, LogNote, Opened, Ready, Request
+from framecap.capture.source import SourceKind
+from framecap.capture.stats import CaptureStats
 from framecap.config import CaptureConfig
 from framecap.errors import SourceError, SourceRefused, SourceStalled, SourceUnreachable
 from framecap.frames import FrameName, embed_position
+from framecap.runtime.backoff import Backoff
 from framecap.telemetry import mask
 
 STARTUP_SECONDS = 60.0  # for a new process to load OpenCV, on a machine that is busy
@@ -28,7 +28,7 @@ MAX_FRUITLESS = 3  # readers in a row that die of a recording at the same place
 _EXCEPTION = re.compile(r"[A-Za-z_.]+(?:Error|Exception): ")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Camera:
@@ -36,16 +36,16 @@ class Camera:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: CapturePlan,
         config: CaptureConfig,
         queue: FrameQueue,
-        tally: Tally,
+        stats: CaptureStats,
         halt: threading.Event,
     ) -> None:
         self._plan = plan
         self._config = config
         self._queue = queue
-        self._tally = tally
+        self._stats = stats
         self._numbers = itertools.count()
         self._halt = halt
         self.broken = False  # a defect has ended `run`
@@ -58,7 +58,7 @@ class Camera:
         self._backoff = Backoff(config.reconnect_min_seconds, config.reconnect_max_seconds)
         self._delay = 0.0
         self._opened_at: float | None = None
-        self._said: set[str] = set()
+        self._logged: set[str] = set()
         self._failing: set[str] = set()  # kinds of failures since the source last answered
         self._frozen = FrozenWatch(config.frozen_seconds)
 
@@ -69,16 +69,16 @@ class Camera:
                 delay = self._turn()
                 if delay is None or self._halt.wait(delay):
                     return
-                self._tally.reconnected()
+                self._stats.reconnected()
         except Exception:  # a defect in here must not look like the end of the source
-            log.exception("camera %s: its supervision failed", self._plan.name)
+            logger.exception("camera %s: its supervision failed", self._plan.name)
             self.broken = True
-            self._tally.problem(SourceError(f"camera {self._plan.name}: its supervision failed, see the log"))
+            self._stats.problem(SourceError(f"camera {self._plan.name}: its supervision failed, see the log"))
         finally:
             self._queue.close()
 
     def stop(self) -> None:
-        """To be called after `halt` was set: ends the reader, lets the frame in hand into the queue."""
+        """To be called after `halt` was set: ends the reader, lets the frame in flight into the queue."""
         self._queue.release()
         with self._lock:
             if self._process is not None:
@@ -90,14 +90,14 @@ class Camera:
         self._opened_at = None
         failure = self._read()
         if failure is None:
-            self._tally.problem(None)
+            self._stats.problem(None)
             return None
         if self._halt.is_set():
             self._leave()
             return None
-        self._tally.problem(failure)
+        self._stats.problem(failure)
         if not failure.retryable:
-            log.error("%s", failure)
+            logger.error("%s", failure)
             return None
         if self._recorded and not isinstance(failure, ReaderNotStarted):
             return self._resume(failure, progress=self._last_index > before)
@@ -105,9 +105,9 @@ class Camera:
 
     def _leave(self) -> None:
         if self._recorded:
-            self._tally.unfinished()
-            log.warning(
-                "camera %s: stopped before the end of %s: capture it again, and what is stored is passed over",
+            self._stats.unfinished()
+            logger.warning(
+                "camera %s: stopped before the end of %s: capture it again, and what is stored is ignored",
                 self._plan.name,
                 self._plan.source.shown,
             )
@@ -115,22 +115,22 @@ class Camera:
     def _resume(self, failure: SourceError, progress: bool) -> float | None:
         """A recording goes on where its reader died; one that kills its readers at the same place is given up."""
         self._fruitless = 0 if progress else self._fruitless + 1
-        if self._fruitless >= MAX_FRUITLESS and self._opened_at is not None and self._plan.source.pictures:
-            return self._pass_over(failure)
+        if self._fruitless >= MAX_FRUITLESS and self._opened_at is not None and self._plan.source.images:
+            return self._ignore(failure)
         if self._fruitless >= MAX_FRUITLESS:
-            log.error("%s: given up after %d tries at the same place", failure, MAX_FRUITLESS)
+            logger.error("%s: given up after %d tries at the same place", failure, MAX_FRUITLESS)
             return None
-        log.warning("%s: reading goes on after frame %d", failure, self._last_index)
+        logger.warning("%s: reading goes on after frame %d", failure, self._last_index)
         return 0.0
 
-    def _pass_over(self, failure: SourceError) -> float:
-        """A picture that kills its readers must not take those after it along."""
+    def _ignore(self, failure: SourceError) -> float:
+        """An image that kills its readers must not take those after it along."""
         step = self._plan.sampling.every or 1
         self._last_index = (self._last_index // step + 1) * step
         self._fruitless = 0
-        picture = self._plan.source.pictures[min(self._last_index, len(self._plan.source.pictures) - 1)]
-        log.error("%s: picture %r is left out after %d tries", failure, mask(picture), MAX_FRUITLESS)
-        self._tally.drop("undecodable", 1)
+        image = self._plan.source.images[min(self._last_index, len(self._plan.source.images) - 1)]
+        logger.error("%s: image %r is skipped after %d tries", failure, mask(image), MAX_FRUITLESS)
+        self._stats.drop("undecodable", 1)
         return 0.0
 
     def _reconnect(self, failure: SourceError) -> float:
@@ -140,7 +140,7 @@ class Camera:
         self._delay = self._backoff.refused() if refused else self._backoff.failed()
         first = failure.kind not in self._failing
         self._failing.add(failure.kind)
-        log.log(
+        logger.log(
             logging.WARNING if first else logging.DEBUG,
             "%s; trying again in %.1f s, and so on until it works",
             failure,
@@ -150,7 +150,7 @@ class Camera:
 
     def _read(self) -> SourceError | None:
         """Start a reader and take what it sends; why it ended, None for a clean end."""
-        start = Start(self._halt)
+        start = ReaderStart(self._halt)
         try:
             process = ReaderProcess(self._request())
         except ReaderNotStarted as error:
@@ -171,7 +171,7 @@ class Camera:
                 status = process.close()
             words = self._plan.source.scrub(process.last_words())
         if words.strip() and failure is not None:
-            log.debug("camera %s: last words of its reader: %s", self._plan.name, words)
+            logger.debug("camera %s: last words of its reader: %s", self._plan.name, words)
         if isinstance(failure, ReaderGone):
             how = _cause_of_death(status, words)
             return ReaderGone(f"camera {self._plan.name}: the process that reads {self._plan.source.shown} died ({how})")
@@ -182,7 +182,7 @@ class Camera:
         return Request(
             kind=source.kind.value,
             address=source.address,
-            pictures=source.pictures,
+            images=source.images,
             fps=self._plan.sampling.fps,
             every=self._plan.sampling.every,
             jpeg_quality=config.jpeg_quality,
@@ -193,33 +193,31 @@ class Camera:
             zones=self._plan.zones,
         )
 
-    def _receive(self, process: ReaderProcess, start: Start) -> SourceError | None:
-        patience = STARTUP_SECONDS
+    def _receive(self, process: ReaderProcess, start: ReaderStart) -> SourceError | None:
+        grace = STARTUP_SECONDS
         while True:
-            message = process.receive(patience)
+            message = process.receive(grace)
             match message:
                 case None:
                     return SourceStalled(
-                        f"camera {self._plan.name}: nothing came from {self._plan.source.shown} for {patience:g} s, "
+                        f"camera {self._plan.name}: nothing came from {self._plan.source.shown} for {grace:g} s, "
                         "its reader is killed"
                     )
                 case Ready():
                     start.over()
-                    patience = self._config.open_timeout_seconds + self._config.stall_seconds
+                    grace = self._config.open_timeout_seconds + self._config.stall_seconds
                 case Opened(recorded=recorded):
                     self._opened(recorded)
-                    patience = self._config.stall_seconds
-                case Picture():
+                    grace = self._config.stall_seconds
+                case GrabbedImage():
                     self._take(message)
                 case Dropped(reason=reason, count=count, index=index):
                     self._last_index = max(self._last_index, index)
-                    if reason == "undecodable" and self._plan.source.pictures:
-                        picture = self._plan.source.pictures[index]
-                        log.warning(
-                            "camera %s: picture %r is left out: it cannot be decoded", self._plan.name, mask(picture)
-                        )
-                    self._tally.drop(reason, count)
-                case Note(text=text):
+                    if reason == "undecodable" and self._plan.source.images:
+                        image = self._plan.source.images[index]
+                        logger.warning("camera %s: image %r is skipped: it cannot be decoded", self._plan.name, mask(image))
+                    self._stats.drop(reason, count)
+                case LogNote(text=text):
                     self._say_once(f"camera {self._plan.name}: {self._plan.source.shown}: {text}")
                 case Ended():
                     return self._failure(message)
@@ -227,64 +225,64 @@ class Camera:
     def _opened(self, recorded: bool) -> None:
         self._opened_at = time.monotonic()
         self._recorded = recorded
-        if self._start is None and recorded and self._plan.source.kind is Kind.STREAM:
+        if self._start is None and recorded and self._plan.source.kind is SourceKind.STREAM:
             self._start = datetime.now(UTC)
             self._say_once(
                 f"camera {self._plan.name}: {self._plan.source.shown} is a recording of unknown time: now is taken for its "
                 "start, and another run would store it again; give capture.start_time to prevent that"
             )
         if self._failing:
-            log.info("camera %s: %s answers again", self._plan.name, self._plan.source.shown)
+            logger.info("camera %s: %s answers again", self._plan.name, self._plan.source.shown)
         self._failing.clear()
-        self._tally.problem(None)
+        self._stats.problem(None)
 
-    def _take(self, picture: Picture) -> None:
+    def _take(self, image: GrabbedImage) -> None:
         """Name a frame and queue it."""
-        self._last_index = picture.index
-        data = picture.jpeg
+        self._last_index = image.index
+        data = image.jpeg
         if self._recorded:
-            name = FrameName(self._plan.name, self._recorded_at(picture), picture.index)
-            if self._plan.source.kind is not Kind.PICTURES:
-                data = embed_position(data, picture.at / 1_000_000)
+            name = FrameName(self._plan.name, self._recorded_at(image), image.index)
+            if self._plan.source.kind is not SourceKind.IMAGES:
+                data = embed_position(data, image.at / 1_000_000)
         else:
-            name = FrameName(self._plan.name, _EPOCH + timedelta(microseconds=picture.at), next(self._numbers))
+            name = FrameName(self._plan.name, _EPOCH + timedelta(microseconds=image.at), next(self._numbers))
             self._watch(data)
         frame = CapturedFrame(name, data, live=not self._recorded)
         if self._recorded and self._queue.holds(frame):
-            self._tally.already_there()
+            self._stats.already_there()
         else:
             self._queue.put(frame)
 
-    def _recorded_at(self, picture: Picture) -> datetime:
+    def _recorded_at(self, image: GrabbedImage) -> datetime:
         """The same at every run, so that nothing is stored twice.
 
-        A picture of a sequence has no time but its file's, and its place in the order keeps those apart that were unpacked
+        An image of a sequence has no time but its file's, and its place in the order keeps those apart that were unpacked
         in the same moment; with a given start they are a second apart.
         """
-        if self._plan.source.kind is not Kind.PICTURES:
+        if self._plan.source.kind is not SourceKind.IMAGES:
             assert self._start is not None
-            return self._start + timedelta(microseconds=picture.at)
+            return self._start + timedelta(microseconds=image.at)
         if self._start is not None:
-            return self._start + timedelta(seconds=picture.index)
-        return _EPOCH + timedelta(microseconds=picture.at)
+            return self._start + timedelta(seconds=image.index)
+        return _EPOCH + timedelta(microseconds=image.at)
 
-    def _watch(self, picture: bytes) -> None:
-        change = self._frozen.see(picture, time.monotonic())
+    def _watch(self, image: bytes) -> None:
+        change = self._frozen.see(image, time.monotonic())
         if change == "frozen":
-            self._tally.frozen()
-            log.warning(
-                "camera %s: %s has shown the same picture for %g s: is the camera stuck?",
+            self._stats.frozen()
+            logger.warning(
+                "camera %s: %s has shown the same image for %g s: is the camera stuck?",
                 self._plan.name,
                 self._plan.source.shown,
                 self._config.frozen_seconds,
             )
         elif change == "moving":
-            log.info("camera %s: the picture moves again", self._plan.name)
+            logger.info("camera %s: the image moves again", self._plan.name)
 
     def _say_once(self, text: str) -> None:
-        if text not in self._said:
-            log.warning("%s", text)
-        self._said.add(text)
+        if text not in self._logged:
+            logger.warning("%s", text)
+        self._logged.add(text)
 
     def _failure(self, ended: Ended) -> SourceError | None:
         """The message's error, None for a clean end."""

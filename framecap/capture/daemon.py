@@ -7,31 +7,23 @@ import threading
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Protocol
 
 from framecap.capture.camera import Camera
 from framecap.capture.overflow import FrameQueue
-from framecap.capture.plan import Plan, make_plans
+from framecap.capture.plan import CapturePlan, make_plans
 from framecap.capture.spool import Spool, open_spool
-from framecap.capture.tally import CameraSummary, Tally
-from framecap.capture.writer import END_PATIENCE_SECONDS, GRACE_SECONDS, FrameWriter
+from framecap.capture.stats import CameraSummary, CaptureStats
+from framecap.capture.writer import END_GRACE_SECONDS, GRACE_SECONDS, FrameWriter
 from framecap.config import CaptureConfig
 from framecap.errors import FramecapError
+from framecap.runtime.stop import WaitableStop
 from framecap.stores.base import Store
-from framecap.telemetry import Pulse, health, mask
+from framecap.telemetry import Heartbeat, health, mask
 
 _HANGS_SECONDS = 30.0  # for a loop that turns several times a second
 STOP_LATENCY_SECONDS = 0.25  # any object with is_set and wait may be the stop: it cannot wake us, we look
 
-log = logging.getLogger(__name__)
-
-
-class Stop(Protocol):
-    """What tells capture to stop, such as a threading.Event."""
-
-    def is_set(self) -> bool: ...
-
-    def wait(self, timeout: float | None = None) -> bool: ...
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +75,14 @@ class _Run:
 class _Line:
     """One camera's supervisor, queue and writer, in two threads; without a plan, the frames of it that are in the spool."""
 
-    def __init__(self, run: _Run, name: str, plan: Plan | None) -> None:
+    def __init__(self, run: _Run, name: str, plan: CapturePlan | None) -> None:
         self._run = run
-        self.tally = Tally(name, plan.source.shown if plan else "the spool")
-        part = run.spool.camera(name, self.tally.drop) if run.spool else None
-        self._queue = FrameQueue(run.config.queue, run.config.overflow, self.tally.drop, part)
-        self._writer = FrameWriter(self._queue, run.store, self.tally, run.halt, run.ended, run.on_frame)
+        self.stats = CaptureStats(name, plan.source.shown if plan else "the spool")
+        part = run.spool.camera(name, self.stats.drop) if run.spool else None
+        self._queue = FrameQueue(run.config.queue, run.config.overflow, self.stats.drop, part)
+        self._writer = FrameWriter(self._queue, run.store, self.stats, run.halt, run.ended, run.on_frame)
         self._writing = threading.Thread(target=self._writer.run, name=f"writer {name}", daemon=True)
-        self._camera = Camera(plan, run.config, self._queue, self.tally, run.halt) if plan else None
+        self._camera = Camera(plan, run.config, self._queue, self.stats, run.halt) if plan else None
         self._reading = (
             threading.Thread(target=self._camera.run, name=f"camera {name}", daemon=True) if self._camera else None
         )
@@ -107,10 +99,10 @@ class _Line:
         if self._run.halt.is_set() or self._camera is None or self._reading is None:
             return None
         if self._camera.broken:
-            return f"camera {self.tally.camera}: nothing reads it any more"
+            return f"camera {self.stats.camera}: nothing reads it any more"
         if not self._reading.is_alive() or self._writing.is_alive():
             return None
-        return f"camera {self.tally.camera}: nothing stores its frames any more"
+        return f"camera {self.stats.camera}: nothing stores its frames any more"
 
     def not_ready(self) -> str | None:
         return self._writer.problem() if self._writing.is_alive() else None
@@ -127,17 +119,17 @@ class _Line:
         """After the source's end: until everything is stored, or left in the spool; for ever where there is none."""
         while self._writing.ident is not None and self._writing.is_alive():
             self._writing.join(STOP_LATENCY_SECONDS if self._queue.durable else None)
-            patience = GRACE_SECONDS if self._run.halt.is_set() else END_PATIENCE_SECONDS
-            if self._queue.durable and self._queue.stuck_seconds() > patience:  # a mount can hang for ever
+            grace = GRACE_SECONDS if self._run.halt.is_set() else END_GRACE_SECONDS
+            if self._queue.durable and self._queue.stuck_seconds() > grace:  # a mount can hang for ever
                 break
         waiting, lost = self._queue.leave()
-        self.tally.spooled(waiting)
+        self.stats.spooled(waiting)
         if lost:
-            self.tally.drop("store_unavailable", lost)
+            self.stats.drop("store_unavailable", lost)
 
 
 def run_capture(
-    config: CaptureConfig, store: Store, stop: Stop, on_frame: Callable[[str], None] | None = None
+    config: CaptureConfig, store: Store, stop: WaitableStop, on_frame: Callable[[str], None] | None = None
 ) -> CaptureSummary:
     """Capture all cameras until every source has ended, or `stop` is set; frames that were taken are stored first.
 
@@ -149,7 +141,7 @@ def run_capture(
     with open_spool(config.spool, config.overflow == "drop_oldest", store.directory) or nullcontext() as spool:
         summary = _capture(plans, _Run(config, store, spool, on_frame), stop)
         if spool is not None and summary.spooled:
-            log.warning(
+            logger.warning(
                 "%d frames wait in the spool %s: the next framecap capture that has it delivers them first",
                 summary.spooled,
                 mask(str(spool.root)),
@@ -157,26 +149,26 @@ def run_capture(
     return summary
 
 
-def _capture(plans: tuple[Plan, ...], run: _Run, stop: Stop) -> CaptureSummary:
+def _capture(plans: tuple[CapturePlan, ...], run: _Run, stop: WaitableStop) -> CaptureSummary:
     lines = [_Line(run, plan.name, plan) for plan in plans]
     if run.spool is not None:
         lines += _left_over(run, {plan.name for plan in plans})
     over = threading.Event()
-    pulse = Pulse("capture", _HANGS_SECONDS)
-    watcher = threading.Thread(target=_watch, args=(stop, over, run, lines, pulse), name="capture stop", daemon=True)
-    alive, ready = [pulse.problem, *(line.not_alive for line in lines)], [line.not_ready for line in lines]
+    heartbeat = Heartbeat("capture", _HANGS_SECONDS)
+    watcher = threading.Thread(target=_watch, args=(stop, over, run, lines, heartbeat), name="capture stop", daemon=True)
+    alive, ready = [heartbeat.problem, *(line.not_alive for line in lines)], [line.not_ready for line in lines]
     try:
         with health.watching(alive, ready):
             _run_lines(plans, run, lines, watcher)
     finally:
         over.set()
-    return CaptureSummary(tuple(line.tally.summary() for line in lines))
+    return CaptureSummary(tuple(line.stats.summary() for line in lines))
 
 
-def _run_lines(plans: tuple[Plan, ...], run: _Run, lines: list[_Line], watcher: threading.Thread) -> None:
+def _run_lines(plans: tuple[CapturePlan, ...], run: _Run, lines: list[_Line], watcher: threading.Thread) -> None:
     try:
         for plan in plans:
-            log.info("camera %s: reading %s into %s", plan.name, plan.source.shown, run.store.address)
+            logger.info("camera %s: reading %s into %s", plan.name, plan.source.shown, run.store.address)
         for line in lines:
             line.start()
         watcher.start()
@@ -198,15 +190,15 @@ def _left_over(run: _Run, configured: set[str]) -> list[_Line]:
     assert run.spool is not None
     left = run.spool.left()
     if left:
-        log.info("the spool holds frames of an earlier run (%s): they are delivered first", ", ".join(left))
+        logger.info("the spool holds frames of an earlier run (%s): they are delivered first", ", ".join(left))
     return [_Line(run, name, None) for name in left if name not in configured]
 
 
-def _watch(stop: Stop, over: threading.Event, run: _Run, lines: list[_Line], pulse: Pulse) -> None:
+def _watch(stop: WaitableStop, over: threading.Event, run: _Run, lines: list[_Line], heartbeat: Heartbeat) -> None:
     while not over.is_set():
-        pulse.beat()
+        heartbeat.beat()
         if stop.wait(STOP_LATENCY_SECONDS):
-            pulse.rest()
+            heartbeat.rest()
             _halt(run, lines)
             return
 

@@ -1,4 +1,4 @@
-"""What a reader process reads with: a request in, grabbed moments and their pictures out. Imported there only."""
+"""What a reader process reads with: a request in, grabbed moments and their images out. Imported there only."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from framecap.capture.protocol import Request
 from framecap.capture.sampling import StreamClock, usual_rate
 from framecap.capture.zones import Zone, blacken
 
-MAX_PICTURE_BYTES = 200_000_000
+MAX_IMAGE_BYTES = 200_000_000
 DRAIN_SECONDS = 3.0
-MAX_STALE = 1000  # pictures
+MAX_STALE = 1000  # images
 
 Image = npt.NDArray[np.uint8]  # (height, width, 3), BGR
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """One grabbed frame: `at` in microseconds as Picture has it, `seconds` on the clock that sampling uses."""
+    """One grabbed frame: `at` in microseconds as Image has it, `seconds` on the clock that sampling uses."""
 
     at: int
     seconds: float
@@ -39,22 +39,22 @@ class Grabber(Protocol):
     recorded: bool
     slack: float  # seconds, for the Sampler
     note: str  # what the user should know by now, or nothing
-    pixels: float  # of each picture, as far as it states them
+    pixels: float  # of each image, as far as it states them
 
     def grab(self) -> Moment | None:
         """Step to the next frame; None after the last one."""
         ...
 
-    def picture(self) -> Image | None:
+    def retrieve(self) -> Image | None:
         """The frame that was grabbed last, or None when it cannot be decoded."""
         ...
 
     def drain(self) -> int:
-        """Throw away what waited in a buffer; how many pictures that was."""
+        """Throw away what waited in a buffer; how many images that was."""
         ...
 
 
-class Pictures:
+class ImageSequenceGrabber:
     """The files of an image sequence; each was kept by somebody, so its own time is all that is known of it."""
 
     recorded = True
@@ -71,15 +71,15 @@ class Pictures:
             self._path = Path(path)
             try:
                 modified = self._path.stat().st_mtime_ns
-            except OSError:  # deleted meanwhile: an undecodable picture of no time
+            except OSError:  # deleted meanwhile: an undecodable image of no time
                 modified = 0
             at = from_mtime(modified)
             return Moment(round(at.timestamp() * 1_000_000), at.timestamp())
         return None
 
-    def picture(self) -> Image | None:
+    def retrieve(self) -> Image | None:
         try:
-            if not 0 < self._path.stat().st_size <= MAX_PICTURE_BYTES:
+            if not 0 < self._path.stat().st_size <= MAX_IMAGE_BYTES:
                 return None
             data = np.frombuffer(self._path.read_bytes(), np.uint8)
             return _as_image(cv2.imdecode(data, cv2.IMREAD_COLOR)) if data.size else None
@@ -90,7 +90,7 @@ class Pictures:
         return 0
 
 
-class Recording:
+class FileGrabber:
     """A video with an end: a file, or one that a web server sends."""
 
     recorded = True
@@ -125,14 +125,14 @@ class Recording:
                 "what could be read is captured"
             )
 
-    def picture(self) -> Image | None:
+    def retrieve(self) -> Image | None:
         return _retrieve(self._capture)
 
     def drain(self) -> int:
         return 0
 
 
-class Live:
+class LiveGrabber:
     """A camera or an endless stream: a frame's time is that of its grab."""
 
     recorded = False
@@ -152,7 +152,7 @@ class Live:
         self._fresh = False
         return Moment(time.time_ns() // 1000, time.monotonic())
 
-    def picture(self) -> Image | None:
+    def retrieve(self) -> Image | None:
         return _retrieve(self._capture)
 
     def drain(self) -> int:
@@ -187,12 +187,12 @@ def _as_image(image: Any) -> Image | None:
 
 def open_grabber(request: Request) -> Grabber | None:
     """The source of the request, opened; None when OpenCV cannot."""
-    if request.kind == "pictures":
-        return Pictures(request.pictures)
+    if request.kind == "images":
+        return ImageSequenceGrabber(request.images)
     if request.kind == "device":
         capture = cv2.VideoCapture(request.address, cv2.CAP_V4L2)
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-        return Live(capture, request.fps) if capture.isOpened() else None
+        return LiveGrabber(capture, request.fps) if capture.isOpened() else None
     capture = cv2.VideoCapture(
         request.address,
         cv2.CAP_FFMPEG,  # named: another backend would ignore the time-outs in silence
@@ -206,8 +206,8 @@ def open_grabber(request: Request) -> Grabber | None:
     if not capture.isOpened():
         return None
     if request.kind == "video" or _has_an_end(request.address, capture):
-        return Recording(capture)
-    return Live(capture, request.fps)
+        return FileGrabber(capture)
+    return LiveGrabber(capture, request.fps)
 
 
 def _has_an_end(address: str, capture: Any) -> bool:
@@ -216,9 +216,9 @@ def _has_an_end(address: str, capture: Any) -> bool:
 
 
 def encode_jpeg(image: Image, quality: int, max_size: int | None, zones: Sequence[Zone]) -> bytes | None:
-    """The picture as JPEG, black in the zones, its longest side at most `max_size` pixels; None when it cannot be one.
+    """The image as JPEG, black in the zones, its longest side at most `max_size` pixels; None when it cannot be one.
 
-    Every frame comes this way, pictures of a folder too: nothing of a file that is not in its masked pixels (a thumbnail,
+    Every frame comes this way, images of a folder too: nothing of a file that is not in its masked pixels (a thumbnail,
     the place where it was taken) comes with them.
     """
     image = blacken(image, zones)  # before anything spreads a pixel over its neighbours

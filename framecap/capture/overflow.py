@@ -19,11 +19,11 @@ from framecap.capture.spool import CameraSpool
 Policy = Literal["wait", "drop_oldest", "drop_newest"]
 
 STUCK_SECONDS = 2.0  # a store that has not answered for so long counts as away
-_GLANCE_SECONDS = 0.25  # how soon room in a full spool is seen, which another camera may have made
+_POLL_SECONDS = 0.25  # how soon room in a full spool is seen, which another camera may have made
 
 
 @dataclass(slots=True)
-class _Hand:
+class _InFlight:
     """The frame that the writer has: `number` is its place in the spool, None while it is in memory only."""
 
     frame: CapturedFrame
@@ -42,7 +42,7 @@ class FrameQueue:
         self._dropped = dropped
         self._spool = spool
         self._memory: deque[CapturedFrame] = deque()
-        self._hand: _Hand | None = None
+        self._in_flight: _InFlight | None = None
         self._away = False
         self._closed = False
         self._released = False
@@ -69,7 +69,7 @@ class FrameQueue:
                 elif self._released:
                     break
                 else:
-                    self._changed.wait(_GLANCE_SECONDS if self._spool else None)
+                    self._changed.wait(_POLL_SECONDS if self._spool else None)
             self._memory.append(frame)
             if self._should_spool(frame, full=False):
                 self._move_to_disk()
@@ -86,56 +86,56 @@ class FrameQueue:
         None when the queue is closed and empty, or what is left can only be left in the spool.
         """
         with self._changed:
-            while self._hand is None:
+            while self._in_flight is None:
                 taken = self._spool.take() if self._spool else None
                 if taken is not None:
-                    self._hand = _Hand(taken[1], taken[0], time.monotonic())
+                    self._in_flight = _InFlight(taken[1], taken[0], time.monotonic())
                 elif self._spool:  # not empty: it cannot be read now, and is older than what is in memory
                     if self._closed:
                         return None
-                    self._changed.wait(_GLANCE_SECONDS)
+                    self._changed.wait(_POLL_SECONDS)
                 elif self._memory:
-                    self._hand = _Hand(self._memory.popleft(), None, time.monotonic())
+                    self._in_flight = _InFlight(self._memory.popleft(), None, time.monotonic())
                 elif self._closed:
                     return None
                 else:
                     self._changed.wait()
             self._changed.notify_all()
-            return self._hand.frame
+            return self._in_flight.frame
 
     def done(self) -> None:
-        """The store has answered: the frame in hand is stored, or lost for a reason that was counted."""
+        """The store has answered: the frame in flight is stored, or lost for a reason that was counted."""
         with self._changed:
-            if self._spool is not None and self._hand is not None and self._hand.number is not None:
-                self._spool.remove(self._hand.number)
-            self._hand = None
+            if self._spool is not None and self._in_flight is not None and self._in_flight.number is not None:
+                self._spool.remove(self._in_flight.number)
+            self._in_flight = None
             self._away = False
             self._changed.notify_all()
 
     def put_back(self) -> None:
-        """The frame in hand is the oldest one that waits again."""
+        """The frame in flight is the oldest one that waits again."""
         with self._changed:
             self._away = True
             self._move_to_disk()
-            if self._hand is None:
+            if self._in_flight is None:
                 return
-            if self._spool is not None and self._hand.number is not None:
-                self._spool.put_back(self._hand.number)
+            if self._spool is not None and self._in_flight.number is not None:
+                self._spool.put_back(self._in_flight.number)
             else:
-                self._memory.appendleft(self._hand.frame)
-            self._hand = None
+                self._memory.appendleft(self._in_flight.frame)
+            self._in_flight = None
 
     def store_is_away(self) -> None:
-        """Until `done`, frames go to disk, those in memory and in hand first."""
+        """Until `done`, frames go to disk, those in memory and in flight first."""
         with self._changed:
             self._away = True
             self._move_to_disk()
             self._changed.notify_all()
 
     def stuck_seconds(self) -> float:
-        """For how long the frame in hand has been there."""
+        """For how long the frame in flight has been there."""
         with self._changed:
-            return 0.0 if self._hand is None else time.monotonic() - self._hand.since
+            return 0.0 if self._in_flight is None else time.monotonic() - self._in_flight.since
 
     def leave(self) -> tuple[int, int]:
         """Nobody gets frames any more: how many wait in the spool, and how many are lost because they do not fit there."""
@@ -143,8 +143,8 @@ class FrameQueue:
             self._move_to_disk()
             lost = len(self._memory)
             waiting = len(self._spool) if self._spool else 0
-            if self._hand is not None:
-                waiting, lost = (waiting, lost + 1) if self._hand.number is None else (waiting + 1, lost)
+            if self._in_flight is not None:
+                waiting, lost = (waiting, lost + 1) if self._in_flight.number is None else (waiting + 1, lost)
             self._memory.clear()
             return waiting, lost
 
@@ -161,7 +161,7 @@ class FrameQueue:
             self._changed.notify_all()
 
     def __len__(self) -> int:
-        """Frames in memory, the one in hand not among them."""
+        """Frames in memory, the one in flight not among them."""
         with self._changed:
             return len(self._memory)
 
@@ -174,7 +174,7 @@ class FrameQueue:
     def _should_spool(self, frame: CapturedFrame, full: bool) -> bool:
         if self._spool is None:
             return False
-        if self._away or (self._hand is not None and time.monotonic() - self._hand.since > STUCK_SECONDS):
+        if self._away or (self._in_flight is not None and time.monotonic() - self._in_flight.since > STUCK_SECONDS):
             return True
         if self._policy == "wait" and not frame.live:  # a recording can wait where it is while the store is only slow
             return False
@@ -184,9 +184,9 @@ class FrameQueue:
         """What is in memory, the oldest first, as far as the disk takes it."""
         if self._spool is None:
             return
-        if self._hand is not None and self._hand.number is None:
-            self._hand.number = self._spool.hold(self._hand.frame)
-            if self._hand.number is None:
+        if self._in_flight is not None and self._in_flight.number is None:
+            self._in_flight.number = self._spool.hold(self._in_flight.frame)
+            if self._in_flight.number is None:
                 return
         while self._memory and self._spool.put(self._memory[0]):
             self._memory.popleft()

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from framecap.capture.creation import recording_start
 from framecap.capture.sampling import Sampling
-from framecap.capture.source import Kind, Source, parse_source
+from framecap.capture.source import Source, SourceKind, parse_source
 from framecap.capture.zones import Zone, check_zones
 from framecap.config import CameraConfig, CaptureConfig
 from framecap.errors import ConfigError, SourceNotFound
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CapturePlan:
     """One camera. `start` is the time of a recording's first frame, where it is known."""
 
     name: str
@@ -25,7 +25,7 @@ class Plan:
     zones: tuple[Zone, ...] = ()
 
 
-def make_plans(config: CaptureConfig) -> tuple[Plan, ...]:
+def make_plans(config: CaptureConfig) -> tuple[CapturePlan, ...]:
     """A plan for each camera. Raises SourceNotFound and ConfigError.
 
     A camera that is not plugged in has a plan, too: it is tried like a stream that does not answer, and stops no other one.
@@ -44,9 +44,9 @@ def make_plans(config: CaptureConfig) -> tuple[Plan, ...]:
     return plans
 
 
-def _plan(camera: CameraConfig, config: CaptureConfig, start: datetime | None) -> Plan:
+def _plan(camera: CameraConfig, config: CaptureConfig, start: datetime | None) -> CapturePlan:
     source = parse_source(camera.source, may_be_unplugged=True)
-    if source.kind is Kind.VIDEO and start is None:
+    if source.kind is SourceKind.VIDEO and start is None:
         try:
             start = recording_start(Path(source.address))
         except OSError as error:
@@ -55,7 +55,7 @@ def _plan(camera: CameraConfig, config: CaptureConfig, start: datetime | None) -
             ) from None
     name = camera.name or source.default_name
     check_zones(camera.zones, name)
-    return Plan(name, source, _sampling(camera, config), start, camera.zones)
+    return CapturePlan(name, source, _sampling(camera, config), start, camera.zones)
 
 
 def _sampling(camera: CameraConfig, config: CaptureConfig) -> Sampling:

@@ -12,13 +12,13 @@ import threading
 import time
 from pathlib import Path
 
-from framecap.capture.protocol import Decoder, Message, Request
+from framecap.capture.protocol import Message, MessageDecoder, Request
 from framecap.errors import SourceError
 from framecap.telemetry import without_secrets
 
 MAX_LAST_WORDS = 4000  # bytes
 STARTS_PER_CORE = 2
-_GLANCE_SECONDS = 0.25
+_POLL_SECONDS = 0.25
 
 
 class ReaderGone(SourceError):
@@ -31,30 +31,30 @@ class ReaderNotStarted(ReaderGone):
     """This machine has no process, memory or descriptor left for it: that passes."""
 
 
-class Start:
+class ReaderStart:
     """One of the few readers that may load OpenCV at the same time, from here to `over`.
 
     Each needs a quarter of a second of a core for it: of hundreds at once, none would be ready within its time.
     """
 
-    _places = threading.Semaphore(STARTS_PER_CORE * len(os.sched_getaffinity(0)))
+    _slots = threading.Semaphore(STARTS_PER_CORE * len(os.sched_getaffinity(0)))
 
     def __init__(self, halt: threading.Event) -> None:
-        self._has_place = False
-        while not self._has_place and not halt.is_set():
-            self._has_place = self._places.acquire(timeout=_GLANCE_SECONDS)
+        self._has_slot = False
+        while not self._has_slot and not halt.is_set():
+            self._has_slot = self._slots.acquire(timeout=_POLL_SECONDS)
 
     def over(self) -> None:
-        if self._has_place:
-            self._places.release()
-        self._has_place = False
+        if self._has_slot:
+            self._slots.release()
+        self._has_slot = False
 
 
 class ReaderProcess:
     """Starts at once, or raises ReaderNotStarted. One thread receives; `kill` may come from any thread."""
 
     def __init__(self, request: Request) -> None:
-        self._decoder = Decoder()
+        self._decoder = MessageDecoder()
         try:
             self._chatter = os.memfd_create("framecap-reader")
         except OSError as error:

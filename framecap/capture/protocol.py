@@ -1,7 +1,7 @@
 """What the capture process and a reader process say to each other: messages in, bytes for a pipe out, and back.
 
 The request is one line of JSON (it holds the address, credentials included: that is why it is not an argument). Everything
-back is a length, a JSON header and, for a picture, the JPEG.
+back is a length, a JSON header and, for an image, the JPEG.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Request:
 
     kind: str
     address: str = field(repr=False)
-    pictures: tuple[str, ...]
+    images: tuple[str, ...]
     fps: float | None
     every: int | None
     jpeg_quality: int
@@ -44,7 +44,7 @@ class Request:
     def decode(line: bytes) -> Request:
         values = json.loads(line)
         zones = tuple(tuple((x, y) for x, y in zone) for zone in values["zones"])
-        return Request(**{**values, "pictures": tuple(values["pictures"]), "zones": zones})
+        return Request(**{**values, "images": tuple(values["images"]), "zones": zones})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +60,8 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A kept frame. `at` in microseconds: into the recording, else since 1970 (the grab; a picture file's change)."""
+class GrabbedImage:
+    """A kept frame. `at` in microseconds: into the recording, else since 1970 (the grab; an image file's change)."""
 
     index: int
     at: int
@@ -75,7 +75,7 @@ class Alive:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """Pictures that the reader itself gave up: `undecodable` (one, with its index), or `stale` (had waited in a buffer)."""
+    """Images that the reader itself gave up: `undecodable` (one, with its index), or `stale` (had waited in a buffer)."""
 
     reason: str
     count: int
@@ -83,7 +83,7 @@ class Dropped:
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class LogNote:
     """Something the user should know once."""
 
     text: str
@@ -97,19 +97,21 @@ class Ended:
     text: str = ""
 
 
-Message = Ready | Opened | Picture | Alive | Dropped | Note | Ended
-_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in (Ready, Opened, Picture, Alive, Dropped, Note, Ended)}
+Message = Ready | Opened | GrabbedImage | Alive | Dropped | LogNote | Ended
+_KINDS: dict[str, type[Message]] = {
+    kind.__name__: kind for kind in (Ready, Opened, GrabbedImage, Alive, Dropped, LogNote, Ended)
+}
 
 
 def encode(message: Message) -> bytes:
     """The bytes of one message."""
-    body = message.jpeg if isinstance(message, Picture) else b""
+    body = message.jpeg if isinstance(message, GrabbedImage) else b""
     values: dict[str, Any] = {name: getattr(message, name) for name in type(message).__slots__ if name != "jpeg"}
     header = json.dumps([type(message).__name__, values]).encode()
     return _LENGTHS.pack(len(header), len(body)) + header + body
 
 
-class Decoder:
+class MessageDecoder:
     """Bytes as they come from the pipe in, whole messages out."""
 
     def __init__(self) -> None:
@@ -130,7 +132,7 @@ class Decoder:
         if len(self._buffer) < end:
             return None
         name, values = json.loads(self._buffer[_LENGTHS.size : body_begin])
-        if name == "Picture":
+        if name == "GrabbedImage":
             values["jpeg"] = bytes(self._buffer[body_begin:end])
         del self._buffer[:end]
         return _KINDS[name](**values)

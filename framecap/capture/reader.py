@@ -22,10 +22,10 @@ from framecap.capture.protocol import (
     Dropped,
     Ended,
     EndReason,
+    GrabbedImage,
+    LogNote,
     Message,
-    Note,
     Opened,
-    Picture,
     Ready,
     Request,
     encode,
@@ -39,12 +39,12 @@ BEAT_SECONDS = 0.5
 BLOCKED_SECONDS = 0.5  # so long without anyone reading our pipe, and what a live source sent meanwhile is stale
 MAX_CHATTER_BYTES = 1 << 20
 MAX_PIXELS = 100_000_000
-# What a stream may make us allocate: a camera can say that its next picture has two gigabytes. 8K video takes some 600 MB
-# (50 MB a picture, of which a decoder remembers six, and one more for each core that decodes).
+# What a stream may make us allocate: a camera can say that its next image has two gigabytes. 8K video takes some 600 MB
+# (50 MB an image, of which a decoder remembers six, and one more for each core that decodes).
 STREAM_BYTES, STREAM_BYTES_PER_CORE = 1 << 30, 32 << 20
 
 # FFmpeg opens what a file or stream tells it to: a playlist named .mp4 must not reach other files or the network. So a file
-# must hold its pictures itself: these are the names of such formats, and hls, concat, dash and sdp are not among them.
+# must hold its images itself: these are the names of such formats, and hls, concat, dash and sdp are not among them.
 _FILE_FORMATS = (
     "mov,mp4,matroska,webm,avi,mpegts,mpegtsraw,mpeg,mpegvideo,m4v,h261,h263,h264,hevc,vvc,av1,obu,ivf,evc,avs,avs2,avs3,"
     "cavsvideo,dirac,dnxhd,vc1,vc1test,flv,live_flv,kux,asf,asf_o,ogg,nut,mxf,gxf,lxf,gif,apng,mjpeg,mjpeg_2000,mpjpeg,smjpeg,"
@@ -120,11 +120,11 @@ def _read(request: Request, pipe: Pipe) -> Ended:
         reason, text = _why()
         return Ended("unreadable" if request.kind == "video" else reason, text)
     if grabber.pixels > MAX_PIXELS:  # each would take gigabytes, and no worker would take it
-        return Ended("unreadable", f"its pictures have more than {MAX_PIXELS} pixels")
+        return Ended("unreadable", f"its images have more than {MAX_PIXELS} pixels")
     pipe.send(Opened(grabber.recorded))
     _copy(request, grabber, pipe)
     if grabber.note:
-        pipe.send(Note(grabber.note))
+        pipe.send(LogNote(grabber.note))
     return Ended("end") if grabber.recorded else Ended("lost", _why()[1])
 
 
@@ -140,8 +140,8 @@ def _copy(request: Request, grabber: Grabber, pipe: Pipe) -> None:
     """Send the frames that sampling keeps, until the source ends."""
     from framecap.capture.grabbers import encode_jpeg
 
-    # Somebody chose each picture of a sequence, and file times say nothing of its pace: only `every` thins it out.
-    fps = None if request.kind == "pictures" else request.fps
+    # Somebody chose each image of a sequence, and file times say nothing of its pace: only `every` thins it out.
+    fps = None if request.kind == "images" else request.fps
     sampler = Sampler(Sampling(fps, request.every), grabber.slack)
     _drain(grabber, pipe)
     index = 0
@@ -150,12 +150,12 @@ def _copy(request: Request, grabber: Grabber, pipe: Pipe) -> None:
             pipe.send(Alive())
             _limit_chatter()
         if grabber.note:
-            pipe.send(Note(grabber.note))
+            pipe.send(LogNote(grabber.note))
             grabber.note = ""
         if sampler.keeps(index, moment.seconds) and index > request.skip:
-            image = grabber.picture()
+            image = grabber.retrieve()
             jpeg = None if image is None else encode_jpeg(image, request.jpeg_quality, request.max_size, request.zones)
-            pipe.send(Dropped("undecodable", 1, index) if jpeg is None else Picture(index, moment.at, jpeg))
+            pipe.send(Dropped("undecodable", 1, index) if jpeg is None else GrabbedImage(index, moment.at, jpeg))
             if pipe.blocked > BLOCKED_SECONDS:
                 _drain(grabber, pipe)
         index += 1

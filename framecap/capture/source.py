@@ -29,9 +29,9 @@ _DEVICE = re.compile(r"/dev/(?!shm/)[^%\0]+")  # what is missing there is a came
 _NUMBER_IN_NAME = re.compile(r"%(?:0(?P<width>\d{1,2}))?d")
 
 
-class Kind(Enum):
+class SourceKind(Enum):
     VIDEO = "video"
-    PICTURES = "pictures"
+    IMAGES = "images"
     DEVICE = "device"
     STREAM = "stream"
 
@@ -40,25 +40,25 @@ class Kind(Enum):
 class Source:
     """A source that was found, or can be tried. `address` may hold credentials: only the reader process gets it.
 
-    `shown` is for logs and messages. `pictures` are the files of an image sequence in their order.
+    `shown` is for logs and messages. `images` are the files of an image sequence in their order.
     """
 
-    kind: Kind
+    kind: SourceKind
     address: str = field(repr=False)
     shown: str
     default_name: str
-    pictures: tuple[str, ...] = field(default=(), repr=False)
+    images: tuple[str, ...] = field(default=(), repr=False)
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def live(self) -> bool:
         """Whether it goes on without us: its frames have the time of their grab, and a loss of it is waited out."""
-        return self.kind in (Kind.DEVICE, Kind.STREAM)
+        return self.kind in (SourceKind.DEVICE, SourceKind.STREAM)
 
     @property
     def unplugged(self) -> bool:
         """Whether it is a camera of this machine that is not there now."""
-        return self.kind is Kind.DEVICE and not Path(self.address).exists()
+        return self.kind is SourceKind.DEVICE and not Path(self.address).exists()
 
     def scrub(self, text: str) -> str:
         """Text of other programs (they print addresses) without this source's credentials."""
@@ -89,17 +89,17 @@ def parse_source(text: str, may_be_unplugged: bool = False) -> Source:
 
 def _path(text: str, path: Path) -> Source:
     if path.is_dir():
-        return _pictures(text, path, _pictures_of(path))
+        return _images(text, path, _images_of(path))
     if not path.exists() and _NUMBER_IN_NAME.search(path.name):
-        return _pictures(text, path.parent, _numbered(path))
+        return _images(text, path.parent, _numbered(path))
     mode = path.stat().st_mode
     if stat.S_ISCHR(mode):
         return _device(path, camera_name(path.name), False)
     if not stat.S_ISREG(mode):
         raise SourceNotFound(f"source {mask(text)!r} is no file, directory, camera or stream address: name one of these")
     if path.name.lower().endswith(FRAME_SUFFIXES):
-        return _pictures(text, path.with_suffix(""), (str(path.absolute()),))
-    return Source(Kind.VIDEO, str(path.absolute()), mask(text), camera_name(path.stem))
+        return _images(text, path.with_suffix(""), (str(path.absolute()),))
+    return Source(SourceKind.VIDEO, str(path.absolute()), mask(text), camera_name(path.stem))
 
 
 def _stream(text: str, scheme: str) -> Source:
@@ -119,7 +119,7 @@ def _stream(text: str, scheme: str) -> Source:
         f"{scheme.lower()}://{MASK + '@' if match['userinfo'] is not None else ''}{match['host']}{match['port'] or ''}"
         f"{path}{'?' + MASK if match['query'] else ''}"
     )
-    return Source(Kind.STREAM, text, shown, camera_name(match["host"]), secrets=_secrets(text, match))
+    return Source(SourceKind.STREAM, text, shown, camera_name(match["host"]), secrets=_secrets(text, match))
 
 
 def _secrets(text: str, match: re.Match[str]) -> tuple[str, ...]:
@@ -139,27 +139,29 @@ def _device(path: Path, name: str, may_be_unplugged: bool) -> Source:
         found = may_be_unplugged
     if not found:
         raise SourceNotFound(f"camera {path} is not there: plug it in, or see what /dev/video* there are")
-    return Source(Kind.DEVICE, str(path), str(path), name)
+    return Source(SourceKind.DEVICE, str(path), str(path), name)
 
 
-def _pictures(text: str, folder: Path, pictures: tuple[str, ...]) -> Source:
-    if not pictures:
+def _images(text: str, folder: Path, images: tuple[str, ...]) -> Source:
+    if not images:
         raise SourceNotFound(
-            f"source {mask(text)!r} holds no pictures ({', '.join(FRAME_SUFFIXES)}): name a video file, or another folder"
+            f"source {mask(text)!r} holds no images ({', '.join(FRAME_SUFFIXES)}): name a video file, or another folder"
         )
-    return Source(Kind.PICTURES, "", mask(text), camera_name(folder.absolute().name), pictures=pictures)
+    return Source(SourceKind.IMAGES, "", mask(text), camera_name(folder.absolute().name), images=images)
 
 
-def _pictures_of(folder: Path) -> tuple[str, ...]:
+def _images_of(folder: Path) -> tuple[str, ...]:
     files = (path for path in folder.absolute().iterdir() if is_frame_key(path.name) and path.is_file())
     return tuple(str(path) for path in sorted(files, key=lambda path: path.name))
 
 
 def _numbered(pattern: Path) -> tuple[str, ...]:
     """The files whose name fits a pattern such as img-%04d.jpg, by their number."""
-    place = _NUMBER_IN_NAME.search(pattern.name)
-    assert place is not None
-    digits = rf"(\d{{{place['width'] or 1},}})"
-    name = re.compile(re.escape(pattern.name[: place.start()]) + digits + re.escape(pattern.name[place.end() :]))
+    number_match = _NUMBER_IN_NAME.search(pattern.name)
+    assert number_match is not None
+    digits = rf"(\d{{{number_match['width'] or 1},}})"
+    name = re.compile(
+        re.escape(pattern.name[: number_match.start()]) + digits + re.escape(pattern.name[number_match.end() :])
+    )
     found = [(int(match[1]), path) for path in pattern.parent.absolute().iterdir() if (match := name.fullmatch(path.name))]
     return tuple(str(path) for _, path in sorted(found) if path.is_file())

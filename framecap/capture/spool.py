@@ -18,12 +18,12 @@ from types import TracebackType
 from framecap import telemetry
 from framecap.capture import spool_file
 from framecap.capture.captured import CapturedFrame
-from framecap.capture.spool_file import Damaged
+from framecap.capture.spool_file import DamagedSpoolFile
 from framecap.config import SpoolConfig
 from framecap.errors import ConfigError
 from framecap.frames import camera_name, make_key
+from framecap.stores.directory_backend import sync_folder
 from framecap.stores.mounts import file_system_of
-from framecap.stores.tree import sync_folder
 
 _LOCK = ".lock"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -31,7 +31,7 @@ _FULL_NO_MORE = 0.5  # of max_bytes: said again only after it was this far from 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # of this machine: they say nothing of a file
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 Dropped = Callable[[str, int], None]  # hears why, and how many
 
@@ -45,7 +45,7 @@ def open_spool(config: SpoolConfig, drops_oldest: bool, store: Path | None) -> S
         path = Path(config.directory).expanduser()
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         root = path.resolve(strict=True)
-        _check_place(root, store, setting)
+        _check_folder(root, store, setting)
         if not os.access(root, os.R_OK | os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         return Spool(root, config.max_bytes, drops_oldest)
@@ -62,11 +62,11 @@ def open_spool(config: SpoolConfig, drops_oldest: bool, store: Path | None) -> S
         ) from None
 
 
-def _check_place(root: Path, store: Path | None, setting: str) -> None:
-    place = file_system_of(root)
-    if place.remote:
+def _check_folder(root: Path, store: Path | None, setting: str) -> None:
+    address = file_system_of(root)
+    if address.remote:
         raise ConfigError(
-            f"{setting} is on {place.type} mounted at {place.mount_point!r}, which may be away just when the store is: "
+            f"{setting} is on {address.type} mounted at {address.mount_point!r}, which may be away just when the store is: "
             "give a directory on a disk of this machine"
         )
     if store is not None and (root.is_relative_to(store) or store.is_relative_to(root)):
@@ -119,7 +119,7 @@ class Spool:
                 elif item.name != _LOCK:
                     foreign.append(item.name)
         if foreign:
-            log.warning(
+            logger.warning(
                 "the spool %s holds %d things that are not framecap's, such as %s: they are left alone",
                 telemetry.mask(str(self.root)),
                 len(foreign),
@@ -151,7 +151,7 @@ class Spool:
                     return True
                 first, self._full = not self._full, True
             if first:
-                log.warning(
+                logger.warning(
                     "the spool %s is full (capture.spool.max_bytes: %d): capture.overflow decides what happens",
                     telemetry.mask(str(self.root)),
                     self.max_bytes,
@@ -224,7 +224,7 @@ class CameraSpool:
                 return self._write(content)
             except OSError as error:
                 if not self._failing:
-                    log.error("camera %s: the spool does not take frames: %s", self._camera, error.strerror)  # noqa: TRY400
+                    logger.error("camera %s: the spool does not take frames: %s", self._camera, error.strerror)  # noqa: TRY400
                 self._failing = True
                 if error.errno not in _NO_SPACE or not self._spool.drop_oldest():
                     return None
@@ -240,7 +240,7 @@ class CameraSpool:
             self._next += 1
             self.bytes += len(content)
         if self._failing:
-            log.info("camera %s: the spool takes frames again", self._camera)
+            logger.info("camera %s: the spool takes frames again", self._camera)
         self._failing = False
         return number
 
@@ -264,7 +264,7 @@ class CameraSpool:
                     self._come_back_to(number, error)
                     return None
                 self._put_aside(number, error)
-            except Damaged as error:
+            except DamagedSpoolFile as error:
                 self._put_aside(number, error)
             else:
                 self._short = False
@@ -272,7 +272,7 @@ class CameraSpool:
 
     def _come_back_to(self, number: int, error: OSError) -> None:
         if not self._short:
-            log.error("camera %s: the spool cannot be read for now: %s", self._camera, error.strerror)
+            logger.error("camera %s: the spool cannot be read for now: %s", self._camera, error.strerror)
         self._short = True
         self.put_back(number)
 
@@ -294,7 +294,7 @@ class CameraSpool:
         except FileNotFoundError:
             size = 0
         except OSError as error:  # it will be delivered again, to a store that has it
-            log.warning("camera %s: a frame cannot be removed from the spool: %s", self._camera, error.strerror)
+            logger.warning("camera %s: a frame cannot be removed from the spool: %s", self._camera, error.strerror)
             return
         with self._spool.lock:
             self.bytes -= size
@@ -321,7 +321,7 @@ class CameraSpool:
     def _headers(self) -> Iterator[tuple[str, str]]:
         with self._open_folder() as folder, os.scandir(folder) as found:
             for item in found:
-                with suppress(Damaged, OSError):
+                with suppress(DamagedSpoolFile, OSError):
                     if frame := spool_file.NAME.fullmatch(item.name):
                         yield spool_file.read_header(folder, int(frame[1]))
 
@@ -337,7 +337,7 @@ class CameraSpool:
         with self._spool.lock:
             self.bytes -= size
             self._show()
-        log.error("camera %s: a frame in the spool is damaged (%s): it is left there as %s", self._camera, reason, name)
+        logger.error("camera %s: a frame in the spool is damaged (%s): it is left there as %s", self._camera, reason, name)
         self.dropped("spool_damaged", 1)
 
     @contextmanager

@@ -16,7 +16,7 @@ from contextlib import suppress
 
 from framecap.capture.captured import CapturedFrame
 from framecap.frames import make_key, parse_key
-from framecap.stores.tree import sync_folder, write_all
+from framecap.stores.directory_backend import sync_folder, write_all
 
 NAME = re.compile(r"(\d{12,18})\.frame")
 UNFINISHED = re.compile(r"\d{12,18}\.frame\.tmp")  # what a writer left behind when it died
@@ -27,7 +27,7 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _EXISTING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-class Damaged(Exception):
+class DamagedSpoolFile(Exception):
     """A file that has a frame's name and is none: the message says why."""
 
 
@@ -49,10 +49,10 @@ def decode(content: bytes, camera: str) -> CapturedFrame:
     line, _, data = content.partition(b"\n")
     key, live, digest = _header(line)
     if digest_of(data) != digest:
-        raise Damaged("its picture is not the one that was put there")
+        raise DamagedSpoolFile("its image is not the one that was put there")
     name = parse_key(key)
     if name is None or name.camera != camera:
-        raise Damaged("its key is none of this camera's")
+        raise DamagedSpoolFile("its key is none of this camera's")
     return CapturedFrame(name, data, live)
 
 
@@ -61,9 +61,9 @@ def _header(line: bytes) -> tuple[str, bool, str]:
         header = json.loads(line)
         key, live, digest = header["key"], header["live"], header["sha256"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise Damaged("it does not begin with a frame's header") from None
+        raise DamagedSpoolFile("it does not begin with a frame's header") from None
     if not (isinstance(key, str) and isinstance(live, bool) and isinstance(digest, str)):
-        raise Damaged("its header holds other things than a frame's")
+        raise DamagedSpoolFile("its header holds other things than a frame's")
     return key, live, digest
 
 
@@ -92,7 +92,7 @@ def read(folder: int, number: int, camera: str) -> CapturedFrame:
     try:
         status = os.fstat(file)
         if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_FILE_BYTES:
-            raise Damaged("it is no regular file of a frame's size")
+            raise DamagedSpoolFile("it is no regular file of a frame's size")
         chunks = []
         while chunk := os.read(file, 1 << 20):
             chunks.append(chunk)
@@ -116,7 +116,7 @@ def _open(folder: int, number: int) -> int:
         return os.open(name_of(number), _EXISTING, dir_fd=folder)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO):  # a symbolic link, a socket
-            raise Damaged(f"it cannot be opened ({error.strerror})") from None
+            raise DamagedSpoolFile(f"it cannot be opened ({error.strerror})") from None
         raise
 
 

@@ -10,22 +10,22 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from framecap.capture.backoff import Backoff
 from framecap.capture.captured import CapturedFrame
 from framecap.capture.overflow import FrameQueue
-from framecap.capture.tally import Tally
+from framecap.capture.stats import CaptureStats
 from framecap.errors import FrameGone, FrameUnreadable, OversizedFrame, StoreError, StoreUnavailable
 from framecap.frames import make_key
-from framecap.stores.base import Put, Store
+from framecap.runtime.backoff import Backoff
+from framecap.stores.base import PutResult, Store
 
 RETRY_SECONDS = (0.5, 15.0)
 GRACE_SECONDS = 10.0  # for what is still to be stored once capture has been told to stop
-END_PATIENCE_SECONDS = 60.0  # how long a store may be away at the end of all sources before frames are left in the spool
+END_GRACE_SECONDS = 60.0  # how long a store may be away at the end of all sources before frames are left in the spool
 READ_TRIES = 3
 
 Answer = TypeVar("Answer")
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class FrameWriter:
@@ -38,14 +38,14 @@ class FrameWriter:
         self,
         queue: FrameQueue,
         store: Store,
-        tally: Tally,
+        stats: CaptureStats,
         halt: threading.Event,
         ended: threading.Event,
         on_frame: Callable[[str], None] | None,
     ) -> None:
         self._queue = queue
         self._store = store
-        self._tally = tally
+        self._stats = stats
         self._halt = halt
         self._ended = ended
         self._on_frame = on_frame
@@ -57,7 +57,7 @@ class FrameWriter:
 
     def problem(self) -> str | None:
         """Why frames cannot be stored, while they cannot."""
-        return f"camera {self._tally.camera}: the store is away, trying again until it is back" if self._away else None
+        return f"camera {self._stats.camera}: the store is away, trying again until it is back" if self._away else None
 
     def run(self) -> None:
         while (frame := self._queue.get()) is not None:
@@ -74,38 +74,38 @@ class FrameWriter:
             except StoreError as error:
                 self._drop("store_refused", error)
             except Exception as error:  # a defect must cost one frame, not the camera
-                log.exception("camera %s: a frame could not be stored", self._tally.camera)
+                logger.exception("camera %s: a frame could not be stored", self._stats.camera)
                 self._drop("store_refused", error)
             self._queue.done()
 
     def _drop(self, reason: str, error: Exception) -> None:
-        if self._tally.dropped(reason):
-            log.error("camera %s: frames are dropped: %s", self._tally.camera, error)
+        if self._stats.dropped(reason):
+            logger.error("camera %s: frames are dropped: %s", self._stats.camera, error)
 
     def _store_frame(self, frame: CapturedFrame) -> None:
         name = frame.name
         while True:
             key = make_key(name)
             put = self._insist(partial(self._store.put_frame, key, frame.data))
-            if put is Put.STORED or not frame.live or self._holds(key, frame.data):
+            if put is PutResult.STORED or not frame.live or self._holds(key, frame.data):
                 break
             # Not the run's next number: a frame that comes out of the spool a second time must find where it is already.
             name = replace(name, sequence=name.sequence + 1)
-        if put is Put.ALREADY_THERE and not frame.live:
+        if put is PutResult.ALREADY_THERE and not frame.live:
             self._stored_before(key, frame.data)
             return
-        self._tally.captured()
+        self._stats.captured()
         self._tell(key)
 
     def _stored_before(self, key: str, data: bytes) -> None:
         """By an earlier run of the same recording; or it is another one, with the same name and times."""
         if self._holds(key, data):
-            self._tally.already_there()
-        elif self._tally.dropped("key_taken"):
-            log.error(
-                "camera %s: %s holds another picture: another recording, or this one with other settings, was stored under "
+            self._stats.already_there()
+        elif self._stats.dropped("key_taken"):
+            logger.error(
+                "camera %s: %s holds another image: another recording, or this one with other settings, was stored under "
                 "this camera's name; store this one under another name (--camera)",
-                self._tally.camera,
+                self._stats.camera,
                 key,
             )
 
@@ -138,10 +138,10 @@ class FrameWriter:
 
     def _take_for_ours(self, error: StoreError) -> None:
         if not self._may_not_read:
-            log.warning(
+            logger.warning(
                 "camera %s: the store has a frame under a key of ours and does not let us read it; it is taken for the one "
                 "that was to be stored: %s",
-                self._tally.camera,
+                self._stats.camera,
                 error,
             )
         self._may_not_read = True
@@ -152,7 +152,7 @@ class FrameWriter:
         try:
             self._on_frame(key)
         except Exception:
-            log.exception("camera %s: whoever listens for frames failed", self._tally.camera)
+            logger.exception("camera %s: whoever listens for frames failed", self._stats.camera)
 
     def _insist(self, operation: Callable[[], Answer]) -> Answer:
         """The store's answer, however often it must be asked. Raises StoreUnavailable only at the end of all patience."""
@@ -162,14 +162,14 @@ class FrameWriter:
             except StoreUnavailable as error:
                 if not self._away:
                     where = "frames go to the spool" if self._queue.durable else "trying again"
-                    log.warning("camera %s: the store is away, %s until it is back: %s", self._tally.camera, where, error)
+                    logger.warning("camera %s: the store is away, %s until it is back: %s", self._stats.camera, where, error)
                 self._away = True
                 self._queue.store_is_away()
                 if not self._pause():
                     raise
             else:
                 if self._away:
-                    log.info("camera %s: the store is back", self._tally.camera)
+                    logger.info("camera %s: the store is back", self._stats.camera)
                 self._away = False
                 self._backoff.reset()
                 self._away_since = None
@@ -179,7 +179,7 @@ class FrameWriter:
         """Wait before the next try; whether there is to be one."""
         delay = self._backoff.failed()
         if not self._halt.is_set():
-            if self._queue.durable and self._ended.is_set() and self._away_for() > END_PATIENCE_SECONDS:
+            if self._queue.durable and self._ended.is_set() and self._away_for() > END_GRACE_SECONDS:
                 return False
             if not self._halt.wait(delay):
                 return True

@@ -1,6 +1,6 @@
-"""Masking zones: polygons and a picture in, the picture with everything inside the polygons black out.
+"""Masking zones: polygons and an image in, the image with everything inside the polygons black out.
 
-A polygon's points are parts of the picture's width and height, as it is seen: (0, 0) is the top left, (1, 1) the bottom
+A polygon's points are parts of the image's width and height, as it is seen: (0, 0) is the top left, (1, 1) the bottom
 right. So they hold for every resolution. Edges are drawn a little too wide, never too narrow.
 """
 
@@ -55,7 +55,7 @@ def _meet(a: Point, b: Point, c: Point, d: Point) -> bool:
 
 
 def blacken(image: Any, zones: Sequence[Zone]) -> Any:
-    """A picture, array of shape (height, width, 3), with the zones black: a copy, where there are zones."""
+    """An image, array of shape (height, width, 3), with the zones black: a copy, where there are zones."""
     import cv2
     import numpy as np
 

@@ -1,4 +1,5 @@
-"""The command line: arguments in, an exit code out. Only this room knows all others; its commands parse, build and run."""
+"""The command line: arguments in, an exit code out. Only this package knows all others; its commands parse, build and
+run."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The `framecap` command; its exit code."""
     _open_closed_streams()
     sys.excepthook = _show_masked
-    threading.excepthook = lambda trouble: _show_masked(trouble.exc_type, trouble.exc_value, trouble.exc_traceback)
+    threading.excepthook = lambda details: _show_masked(details.exc_type, details.exc_value, details.exc_traceback)
     options = make_parser().parse_args(arguments)
     try:
         exit_code: int = options.run(options)

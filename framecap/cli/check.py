@@ -13,7 +13,7 @@ import numpy as np
 import framecap
 from framecap.config import Config, masked_yaml
 from framecap.errors import FramecapError
-from framecap.stores.base import Finding, Store
+from framecap.stores.base import ProbeFinding, Store
 from framecap.telemetry import mask
 
 _LIBRARIES = {"cv2": "opencv-python-headless", "onnxruntime": "onnxruntime", "watchdog": "watchdog"}
@@ -22,7 +22,7 @@ _LIBRARIES = {"cv2": "opencv-python-headless", "onnxruntime": "onnxruntime", "wa
 def check(config: Config, every_setting: bool = False) -> int:
     """Print everything; the exit code of the worst finding: wrong configuration, something missing, something failed."""
     _settings(config, every_setting)
-    sections: dict[str, Callable[[Config], Iterator[Finding]]] = {
+    sections: dict[str, Callable[[Config], Iterator[ProbeFinding]]] = {
         "this machine": _machine,
         "sources": _sources,
         "store": _store,
@@ -47,7 +47,7 @@ def _settings(config: Config, every: bool) -> None:
     print(others, end="")
 
 
-def _section(title: str, look: Callable[[Config], Iterator[Finding]], config: Config) -> int:
+def _section(title: str, look: Callable[[Config], Iterator[ProbeFinding]], config: Config) -> int:
     print(f"\n{title}:")
     exit_code = 0
     try:
@@ -63,32 +63,32 @@ def _section(title: str, look: Callable[[Config], Iterator[Finding]], config: Co
     return exit_code
 
 
-def _machine(config: Config) -> Iterator[Finding]:
-    yield Finding("framecap", True, f"{framecap.__version__}, Python {platform.python_version()}, {platform.machine()}")
+def _machine(config: Config) -> Iterator[ProbeFinding]:
+    yield ProbeFinding("framecap", True, f"{framecap.__version__}, Python {platform.python_version()}, {platform.machine()}")
     for module, package in _LIBRARIES.items():
         import_module(module)
-        yield Finding(package, True, version(package))
+        yield ProbeFinding(package, True, version(package))
 
 
-def _sources(config: Config) -> Iterator[Finding]:
+def _sources(config: Config) -> Iterator[ProbeFinding]:
     from framecap.capture.plan import make_plans
 
     if not config.capture.cameras:
-        yield Finding("cameras", True, "none configured (capture.cameras); `framecap run SOURCE` needs none")
+        yield ProbeFinding("cameras", True, "none configured (capture.cameras); `framecap run SOURCE` needs none")
         return
     for plan in make_plans(config.capture):
         there = not plan.source.unplugged
         how = "not opened" if there else "not there: capture tries it until it is plugged in"
-        yield Finding(plan.name, there, f"{plan.source.shown} ({plan.source.kind.value}; {how})")
+        yield ProbeFinding(plan.name, there, f"{plan.source.shown} ({plan.source.kind.value}; {how})")
 
 
-def _store(config: Config) -> Iterator[Finding]:
+def _store(config: Config) -> Iterator[ProbeFinding]:
     from framecap.stores import open_store
 
     store = open_store(config.store)
-    yield Finding("open", True, store.address)
+    yield ProbeFinding("open", True, store.address)
     yield from store.probe()
-    yield Finding("new frames", True, _how_new_frames_are_found(store))
+    yield ProbeFinding("new frames", True, _how_new_frames_are_found(store))
 
 
 def _how_new_frames_are_found(store: Store) -> str:
@@ -99,31 +99,31 @@ def _how_new_frames_are_found(store: Store) -> str:
     return "found by scans: events do not tell of everything on a mount"
 
 
-def _events(config: Config) -> Iterator[Finding]:
+def _events(config: Config) -> Iterator[ProbeFinding]:
+    from framecap.events.engine import action_names, make_action
     from framecap.events.rules import make_rules
-    from framecap.events.run import action_names, make_action
 
     rules = make_rules(config.events)
     if not rules:
-        yield Finding("rules", True, "none (events.rules)")
+        yield ProbeFinding("rules", True, "none (events.rules)")
     for rule, name, action in action_names(config.events):
         made = make_action(action, config.events, config.store.s3, f"rule {rule!r}: {action.kind}")
         made.close()
         if action.command is not None and shutil.which(action.command.argv[0]) is None:
-            yield Finding(name, False, f"{action.command.argv[0]!r} is not there or not executable")
+            yield ProbeFinding(name, False, f"{action.command.argv[0]!r} is not there or not executable")
         else:
-            yield Finding(name, True, f"{made.target} (nothing was sent)")
+            yield ProbeFinding(name, True, f"{made.target} (nothing was sent)")
 
 
-def _model(config: Config) -> Iterator[Finding]:
+def _model(config: Config) -> Iterator[ProbeFinding]:
     from framecap.captioning.load import load_captioner
 
     captioner = load_captioner(config.captioning)
     model = captioner.model
     known = "whole" if config.captioning.kind == "bundle" else "not looked into"
-    yield Finding(config.captioning.kind, True, f"{model.name}, {known} ({model.bundle_hash[:12]}...)")
+    yield ProbeFinding(config.captioning.kind, True, f"{model.name}, {known} ({model.bundle_hash[:12]}...)")
     size = captioner.image_size
     (answer,) = captioner.caption(np.full((1, size, size, 3), 127, np.uint8))
     if isinstance(answer, FramecapError):
         raise answer
-    yield Finding("caption a grey picture", not isinstance(answer, Exception), f"runtime {model.runtime}")
+    yield ProbeFinding("caption a grey image", not isinstance(answer, Exception), f"runtime {model.runtime}")

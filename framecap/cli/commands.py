@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from framecap.cli import parts
-from framecap.cli.console import Console, Said
+from framecap.app import parts
+from framecap.app.console import CaptionSummary, Console
 from framecap.config import Config
-from framecap.sidecar import Sidecar
+from framecap.runtime.signals import StopFlag, reload_on_sighup, stop_on_signals
+from framecap.sidecars.sidecar import Sidecar
 from framecap.telemetry import set_up_logging
-from framecap.worker.lifecycle import StopFlag, hangups, stop_on_signals
 from framecap.worker.reload import Reload
 
 logger = logging.getLogger(__name__)
@@ -18,11 +18,11 @@ logger = logging.getLogger(__name__)
 
 def run(config: Config, read_again: Callable[[], Config]) -> int:
     """Capture and caption, in two processes. SIGHUP takes the model that `read_again` names by then."""
-    from framecap.cli.together import run_together
+    from framecap.app.supervisor import run_supervised
 
     set_up_logging(config.log.level, config.log.format)
     with Console(config.log.format) as console:
-        return run_together(config, console, read_again)
+        return run_supervised(config, console, read_again)
 
 
 def capture(config: Config) -> int:
@@ -46,7 +46,7 @@ def work(config: Config, once: bool, read_again: Callable[[], Config]) -> int:
     with (
         Console(config.log.format) as console,
         stop_on_signals() as stop,
-        hangups(reload.ask, stop),
+        reload_on_sighup(reload.ask, stop),
         parts.served(config.telemetry),
     ):
         work = parts.open_work(config, reload, new_store=logging.WARNING)  # a mistyped place looks like one without frames
@@ -55,7 +55,7 @@ def work(config: Config, once: bool, read_again: Callable[[], Config]) -> int:
         def on_commit(sidecar: Sidecar) -> None:
             nonlocal last
             last = sidecar.frame.key
-            console.said(Said.of(sidecar))
+            console.show_caption(CaptionSummary.of(sidecar))
             console.expect_more(work.backlog().pending)
 
         worked = work.run(stop, finish, on_commit)

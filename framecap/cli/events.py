@@ -14,16 +14,16 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from framecap.cli import parts
-from framecap.cli.console import printable
+from framecap.app import parts
+from framecap.app.console import printable
 from framecap.config import Config
 from framecap.errors import ConfigError
-from framecap.events.run import Engine, Watch, action_names
-from framecap.events.state import State, Waiting
+from framecap.events.engine import Engine, RuleWatcher, action_names
+from framecap.events.state import EventState, WaitingEvent
+from framecap.runtime.signals import stop_on_signals
+from framecap.sidecars.reader import SidecarReader
 from framecap.stores.base import Store
 from framecap.telemetry import mask, mask_all, set_up_logging
-from framecap.timeline.reading import Reader
-from framecap.worker.lifecycle import stop_on_signals
 
 logger = logging.getLogger(__name__)
 
@@ -49,9 +49,9 @@ def test(config: Config, rule: str | None) -> int:
         names = ", ".join(one.name for one in config.events.rules)
         raise ConfigError(f"--test: no rule is named {rule!r}; there are: {names}")
     with tempfile.TemporaryDirectory() as folder:
-        state = State(Path(folder), store.address)
-        watch = Watch(config.events.model_copy(update={"rules": rules}), store.address, state)
-        for found in Reader(store).all():
+        state = EventState(Path(folder), store.address)
+        watch = RuleWatcher(config.events.model_copy(update={"rules": rules}), store.address, state)
+        for found in SidecarReader(store).all():
             for event in watch.fired(found):
                 print(_for_people(event.body) if sys.stdout.isatty() else event.body.decode())
         state.close()
@@ -82,8 +82,8 @@ def _start(config: Config) -> Store:
 
 
 @contextmanager
-def _state(config: Config, store: Store) -> Iterator[State]:
-    state = State(_folder(config, store), store.address)
+def _state(config: Config, store: Store) -> Iterator[EventState]:
+    state = EventState(_folder(config, store), store.address)
     try:
         yield state
     finally:
@@ -107,13 +107,13 @@ def _for_people(body: bytes) -> str:
     return printable(f"{event['rule']}  {event['camera']}  {event['time']}  {what}")
 
 
-def _dead_for_people(waiting: Waiting) -> str:
+def _dead_for_people(waiting: WaitingEvent) -> str:
     died = datetime.fromtimestamp(waiting.died or 0.0, UTC).isoformat(timespec="seconds")
     tries = f"{waiting.attempts} tries" if waiting.attempts != 1 else "1 try"
     return mask(printable(f"{waiting.action}  given up {died} after {tries}: {waiting.error}  ({waiting.event.id})"))
 
 
-def _dead_for_machines(waiting: Waiting) -> str:
+def _dead_for_machines(waiting: WaitingEvent) -> str:
     line = {
         "action": waiting.action,
         "fired": datetime.fromtimestamp(waiting.created, UTC).isoformat(timespec="milliseconds"),

@@ -10,20 +10,20 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from framecap.cli.chosen import choice, only_camera
-from framecap.cli.parts import existing_store
+from framecap.app.parts import existing_store
+from framecap.cli.filters import only_camera, sidecar_filter
 from framecap.config import Config, StoreConfig
 from framecap.errors import ConfigError
 from framecap.frames import frame_key_of, is_frame_key
-from framecap.sidecar import Sidecar
+from framecap.sidecars.reader import SidecarReader
+from framecap.sidecars.sidecar import Sidecar
 from framecap.telemetry import mask, set_up_logging
 from framecap.timeline.export.formats import FORMATS
 from framecap.timeline.export.writer import Writer
-from framecap.timeline.reading import Reader
 
 _RECORDS = dict.fromkeys(FORMATS, "sidecars")
 _RECORDS |= {"vtt": "subtitles", "srt": "subtitles", "coco": "captions"}
-_RECORDS |= dict.fromkeys(("webdataset", "txt", "huggingface"), "pictures")
+_RECORDS |= dict.fromkeys(("webdataset", "txt", "huggingface"), "images")
 
 
 def export(config: Config, form: str, to: Path | None, camera: str | None, since: str | None, until: str | None) -> int:
@@ -32,36 +32,36 @@ def export(config: Config, form: str, to: Path | None, camera: str | None, since
     store = existing_store(config.store)
     writer = FORMATS[form](store, timedelta(seconds=config.timeline.gap_seconds))
     if to is not None:
-        _check_place(to, config.store, writer)
-    chosen = choice(store, camera, since, until)
+        _check_output(to, config.store, writer)
+    chosen = sidecar_filter(store, camera, since, until)
     if writer.one_camera and camera is None:
         chosen = replace(chosen, camera=only_camera(store))
     with tqdm(unit=" sidecars", file=sys.stderr, disable=None, leave=False) as bar:
 
-        def told() -> Iterator[Sidecar]:
-            for found in Reader(store).all(chosen):
+        def reported() -> Iterator[Sidecar]:
+            for found in SidecarReader(store).all(chosen):
                 bar.update()
-                # Where its folder was copied or renamed, the picture is beside the sidecar, not where that says.
-                yield found.beside_its_frame() if writer.holds_pictures else found.sidecar
+                # Where its folder was copied or renamed, the image is beside the sidecar, not where that says.
+                yield found.beside_its_frame() if writer.has_images else found.sidecar
 
-        writer.write(told(), to)
+        writer.write(reported(), to)
     what = _RECORDS[form].removesuffix("s") if writer.written == 1 else _RECORDS[form]
-    left_out = f"; {writer.left_out} left out, whose frames are gone" if writer.left_out else ""
-    print(mask(f"{writer.written:,} {what} written to {to or 'standard output'}{left_out}"), file=sys.stderr)
+    skipped = f"; {writer.skipped} skipped, whose frames are gone" if writer.skipped else ""
+    print(mask(f"{writer.written:,} {what} written to {to or 'standard output'}{skipped}"), file=sys.stderr)
     return 0
 
 
-def _check_place(to: Path, store: StoreConfig, writer: Writer) -> None:
+def _check_output(to: Path, store: StoreConfig, writer: Writer) -> None:
     """Raises ConfigError where the output would be a frame or a sidecar of the store, or in the place of one."""
     target = to.parent.resolve() / to.name
-    for place in (store.frames, store.sidecars):
-        if not place or "://" in place:
+    for address in (store.frames, store.sidecars):
+        if not address or "://" in address:
             continue
-        root = Path(place).expanduser().resolve()
+        root = Path(address).expanduser().resolve()
         if not target.is_relative_to(root):
             continue
         key = target.relative_to(root).as_posix()
-        if writer.holds_pictures or is_frame_key(key) or frame_key_of(key) is not None:
+        if writer.has_images or is_frame_key(key) or frame_key_of(key) is not None:
             raise ConfigError(
-                f"-o {mask(str(to))!r}: this is among the store's frames and sidecars: name a place outside {place}"
+                f"-o {mask(str(to))!r}: this is among the store's frames and sidecars: name a place outside {address}"
             )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import sys
 
-from framecap.cli.parts import Waitable, existing_store
+from framecap.app.parts import PollingStop, existing_store
 from framecap.config import Config
+from framecap.runtime.signals import stop_on_signals
+from framecap.sidecars.follower import Follower, MemoryCursor
+from framecap.sidecars.read_sidecars import read_and_follow
 from framecap.telemetry import set_up_logging
 from framecap.timeline.export.lines import json_line
-from framecap.timeline.follower import Follower, Given
-from framecap.timeline.reader import read_and_follow
-from framecap.worker.lifecycle import stop_on_signals
 
 logger = logging.getLogger(__name__)
 
@@ -20,12 +20,12 @@ def follow(config: Config, camera: str | None, everything: bool) -> int:
     """Print until SIGTERM or SIGINT; with `everything`, what is there already comes first."""
     set_up_logging(config.log.level, config.log.format)
     with stop_on_signals() as flag:
-        stop = Waitable(flag)
+        stop = PollingStop(flag)
         store = existing_store(config.store)
         if everything:
             coming = read_and_follow(store, stop, config.ingest)
         else:
-            follower = Follower(store, Given(), config.ingest)
+            follower = Follower(store, MemoryCursor(), config.ingest)
             follower.skip_what_is_there()
             coming = follower.run(stop)
         logger.info("following %s", store.address)

@@ -10,12 +10,12 @@ from typing import Any
 
 from tqdm import tqdm
 
+from framecap.app.console import printable, sureness, table
 from framecap.captioning.caption import Caption
 from framecap.captioning.load import load_captioner
-from framecap.cli.console import printable, sureness, table
 from framecap.config import Config
 from framecap.telemetry import mask, set_up_logging
-from framecap.upkeep.gate import Golden, Side, Thresholds, Verdict, compare, golden_set, judge, words_of
+from framecap.upkeep.gate import GoldenFrame, ModelResult, Thresholds, Verdict, compare, golden_set, judge, words_of
 
 
 def gate(config: Config, bundle: str, folder: Path, thresholds: Thresholds, show: int, as_json: bool) -> int:
@@ -24,31 +24,31 @@ def gate(config: Config, bundle: str, folder: Path, thresholds: Thresholds, show
     golden = golden_set(folder)
     old = load_captioner(config.captioning)
     new = load_captioner(config.captioning.model_copy(update={"kind": "bundle", "bundle": bundle}))
-    with tqdm(total=len(golden), unit=" pictures", file=sys.stderr, disable=None, leave=False) as bar:
+    with tqdm(total=len(golden), unit=" images", file=sys.stderr, disable=None, leave=False) as bar:
         sides = compare(golden, old, new, config.worker, bar.update)
     verdict = judge(golden, *sides, thresholds)
     print(_json(golden, *sides, verdict) if as_json else _for_people(golden, *sides, verdict, show))
     return 1 if verdict.problems else 0
 
 
-def _for_people(golden: Sequence[Golden], old: Side, new: Side, verdict: Verdict, show: int) -> str:
+def _for_people(golden: Sequence[GoldenFrame], old: ModelResult, new: ModelResult, verdict: Verdict, show: int) -> str:
     known = "with references" if golden[0].references else "without references: nobody knows what would be right"
     rows = [["", f"old: {old.name} {old.hash[:8]}", f"new: {new.name} {new.hash[:8]}"], *_rows(old, new, verdict)]
     changed = _changed(golden, old, new)
-    lines = [f"golden set: {len(golden)} pictures, {known}", "", *table(rows)]
+    lines = [f"golden set: {len(golden)} images, {known}", "", *table(rows)]
     if verdict.gain is not None and verdict.interval is not None:
         low, high = verdict.interval
         lines.append(f"CIDEr-D changes by {verdict.gain:+.2f} (95% of such sets: {low:+.2f} to {high:+.2f})")
     lines += ["", f"{len(changed)} of {len(golden)} captions change{':' if changed and show else ''}"]
     for one, before, after in changed[:show]:
-        lines += [f"{one.name}", f"  old: {_said(before)}", f"  new: {_said(after)}"]
+        lines += [f"{one.name}", f"  old: {_reported(before)}", f"  new: {_reported(after)}"]
     if show and len(changed) > show:
         lines.append(f"({len(changed) - show} more: --show N, or --json)")
     verdict_lines = [f"not passed: {problem}" for problem in verdict.problems] or ["passed"]
     return "\n".join(printable(line) for line in [*lines, "", *verdict_lines])
 
 
-def _rows(old: Side, new: Side, verdict: Verdict) -> list[list[str]]:
+def _rows(old: ModelResult, new: ModelResult, verdict: Verdict) -> list[list[str]]:
     rows = []
     if verdict.old and verdict.new:
         means = (sum(scored.cider_d) / len(scored.cider_d) for scored in (verdict.old, verdict.new))
@@ -60,13 +60,13 @@ def _rows(old: Side, new: Side, verdict: Verdict) -> list[list[str]]:
     }.items():
         rows.append([name, *("unknown" if value is None else f"{value:.3f}" for value in values)])
     rows.append(["failed", str(old.failed), str(new.failed)])
-    rows.append(["pictures/s", f"{old.pictures_per_second:.1f}", f"{new.pictures_per_second:.1f}"])
+    rows.append(["images/s", f"{old.images_per_second:.1f}", f"{new.images_per_second:.1f}"])
     return rows
 
 
 def _changed(
-    golden: Sequence[Golden], old: Side, new: Side
-) -> list[tuple[Golden, Caption | Exception, Caption | Exception]]:
+    golden: Sequence[GoldenFrame], old: ModelResult, new: ModelResult
+) -> list[tuple[GoldenFrame, Caption | Exception, Caption | Exception]]:
     together = zip(golden, old.answers, new.answers, strict=True)
     return [(one, before, after) for one, before, after in together if _text(before) != _text(after)]
 
@@ -75,15 +75,15 @@ def _text(answer: Caption | Exception) -> tuple[str, ...] | None:
     return words_of(answer.text) if isinstance(answer, Caption) else None
 
 
-def _said(answer: Caption | Exception) -> str:
+def _reported(answer: Caption | Exception) -> str:
     if isinstance(answer, Exception):
         return mask(f"failed: {answer}")
     return f"{answer.text}{sureness(answer.confidence, answer.uncertain)}"
 
 
-def _json(golden: Sequence[Golden], old: Side, new: Side, verdict: Verdict) -> str:
-    pictures = [
-        {"picture": one.name, "old": _fields(before), "new": _fields(after)}
+def _json(golden: Sequence[GoldenFrame], old: ModelResult, new: ModelResult, verdict: Verdict) -> str:
+    images = [
+        {"image": one.name, "old": _fields(before), "new": _fields(after)}
         for one, before, after in zip(golden, old.answers, new.answers, strict=True)
     ]
     whole = {
@@ -94,12 +94,12 @@ def _json(golden: Sequence[Golden], old: Side, new: Side, verdict: Verdict) -> s
         "old": _side(old, verdict.old.cider_d if verdict.old else None, verdict.old.bleu_4 if verdict.old else None),
         "new": _side(new, verdict.new.cider_d if verdict.new else None, verdict.new.bleu_4 if verdict.new else None),
         "changed": len(_changed(golden, old, new)),
-        "pictures": pictures,
+        "images": images,
     }
     return json.dumps(whole, ensure_ascii=False, indent=1)
 
 
-def _side(side: Side, cider_d: Sequence[float] | None, bleu_4: float | None) -> dict[str, Any]:
+def _side(side: ModelResult, cider_d: Sequence[float] | None, bleu_4: float | None) -> dict[str, Any]:
     return {
         "name": side.name,
         "bundle": side.hash,
@@ -108,7 +108,7 @@ def _side(side: Side, cider_d: Sequence[float] | None, bleu_4: float | None) -> 
         "confidence": side.confidence,
         "uncertain": side.uncertain,
         "failed": side.failed,
-        "pictures_per_second": side.pictures_per_second,
+        "images_per_second": side.images_per_second,
     }
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 
 import framecap
-from framecap.cli.parsers import events, looking, measuring, reading, running, upkeep
+from framecap.cli.parsers import events, looking, measuring, reading, refine, running, upkeep
 from framecap.cli.parsers.shared import Formatter, Parser
 
 EXIT_CODES = """exit codes:
   0  all done
-  1  something failed; what, was said
+  1  one or more frames failed; see the log
   2  wrong use or configuration
   3  something is missing on this machine; how to get it, was said
 """
@@ -29,6 +29,6 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"framecap {framecap.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (running, reading, looking, events, upkeep, measuring):
+    for group in (running, reading, looking, events, refine, upkeep, measuring):
         group.add(commands)
     return parser

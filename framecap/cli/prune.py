@@ -9,20 +9,20 @@ from datetime import datetime
 
 from tqdm import tqdm
 
-from framecap.cli.chosen import known_camera
-from framecap.cli.console import printable, table
-from framecap.cli.parts import existing_store
+from framecap.app.console import printable, table
+from framecap.app.parts import existing_store
+from framecap.cli.filters import known_camera
 from framecap.config import Config
 from framecap.errors import ConfigError
 from framecap.stores.base import Store
 from framecap.telemetry import mask_all, set_up_logging
 from framecap.upkeep import prune as upkeep
-from framecap.upkeep.prune import Gone, Old, Pruned
+from framecap.upkeep.prune import Deleted, OldFrame, Pruned
 
 _SHOWN_CAMERAS = 50
 
 
-def prune(config: Config, old: Old, dry_run: bool, yes: bool) -> int:
+def prune(config: Config, old: OldFrame, dry_run: bool, yes: bool) -> int:
     """Delete what is old; with `dry_run` only show it; without `yes` ask first."""
     set_up_logging(config.log.level, config.log.format)
     asks = not (dry_run or yes)
@@ -54,14 +54,14 @@ def _agreed() -> bool:
         return False
 
 
-def _look(store: Store, old: Old, dry_run: bool) -> Pruned:
+def _look(store: Store, old: OldFrame, dry_run: bool) -> Pruned:
     with tqdm(unit=" frames", file=sys.stderr, disable=None, leave=False) as bar:
         return upkeep.prune(store, old, dry_run, bar.update)
 
 
 def _json(address: str, before: datetime, pruned: Pruned, dry_run: bool) -> str:
     whole = {
-        "place": address,
+        "address": address,
         "before": before.isoformat(timespec="milliseconds"),
         "dry_run": dry_run,
         **asdict(pruned.everything),
@@ -69,6 +69,7 @@ def _json(address: str, before: datetime, pruned: Pruned, dry_run: bool) -> str:
         "kept_failed": pruned.kept_failed,
         "kept_pending": pruned.kept_pending,
         "kept_changed": pruned.kept_changed,
+        "kept_foreign": pruned.kept_foreign,
         "cameras": {name: asdict(gone) for name, gone in sorted(pruned.cameras.items())},
     }
     return json.dumps(mask_all(whole), ensure_ascii=False)
@@ -89,12 +90,13 @@ def _for_people(address: str, before: datetime, pruned: Pruned, what: str) -> st
         "failed frames: kept": pruned.kept_failed,
         "frames without a sidecar: kept (--pending takes them)": pruned.kept_pending,
         "frames that were replaced meanwhile: kept": pruned.kept_changed,
+        "frames whose sidecar's name another program's file has: kept": pruned.kept_foreign,
     }
     notes = [f"{count:,} {text}" for text, count in counts.items() if count]
     return "\n".join([*lines, *([""] if notes else []), *notes])
 
 
-def _row(name: str, gone: Gone) -> list[str]:
+def _row(name: str, gone: Deleted) -> list[str]:
     return [name, f"{gone.frames:,}", _size(gone.bytes)]
 
 

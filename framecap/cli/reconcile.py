@@ -9,10 +9,10 @@ from dataclasses import asdict
 
 from tqdm import tqdm
 
-from framecap.cli.parts import existing_store
+from framecap.app.parts import existing_store
 from framecap.config import Config
 from framecap.errors import ConfigError
-from framecap.ingest.events import place_of
+from framecap.ingest.s3_events import bucket_address
 from framecap.ingest.sqs import SqsQueue
 from framecap.telemetry import set_up_logging
 from framecap.upkeep import reconcile as upkeep
@@ -30,12 +30,12 @@ def reconcile(config: Config, older_than: float, dry_run: bool) -> int:
         )
     if not older_than >= 0:
         raise ConfigError(f"--older-than: {older_than:g}: seconds are expected, such as 900")
-    place = place_of(config.store.frames)
+    address = bucket_address(config.store.frames)
     queue = SqsQueue(config.ingest.queue, config.store.s3)
     queue.check()
     store = existing_store(config.store)
     with tqdm(unit=" frames", file=sys.stderr, disable=None, leave=False) as bar:
-        found = upkeep.reconcile(store, queue, place, older_than, dry_run, bar.update)
+        found = upkeep.reconcile(store, queue, address, older_than, dry_run, bar.update)
     print(_for_people(found, older_than, dry_run) if sys.stdout.isatty() else json.dumps(asdict(found)))
     return 0
 

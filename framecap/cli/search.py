@@ -10,9 +10,9 @@ from datetime import datetime
 
 from tqdm import tqdm
 
-from framecap.cli.chosen import choice
-from framecap.cli.console import clock, printable, sureness
-from framecap.cli.parts import existing_store, frame_place
+from framecap.app.console import clock, printable, sureness
+from framecap.app.parts import existing_store, frame_address
+from framecap.cli.filters import sidecar_filter
 from framecap.config import Config, StoreConfig
 from framecap.errors import ConfigError, StoreUnavailable
 from framecap.telemetry import mask_all, set_up_logging
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SearchRequest:
     """What was typed: words, filters, how many, the newest first or the best, whether everything is looked at first."""
 
     words: str
@@ -35,13 +35,13 @@ class Asked:
     refresh: bool
 
 
-def search(config: Config, asked: Asked, as_json: bool) -> int:
+def search(config: Config, asked: SearchRequest, as_json: bool) -> int:
     """Bring the index up to date, and print what is found."""
     set_up_logging(config.log.level, config.log.format)
     if asked.limit < 1:
         raise ConfigError("--limit: 1 or more is expected")
     store = existing_store(config.store)
-    chosen = choice(store, asked.camera, asked.since, asked.until)
+    chosen = sidecar_filter(store, asked.camera, asked.since, asked.until)
     index = open_index(store, config.store, config.timeline, config.ingest)
     _update(index, asked.refresh)
     page = index.search(asked.words, chosen.camera, chosen.since, chosen.until, asked.limit, asked.newest)
@@ -76,7 +76,7 @@ def _json(hit: Hit, where: StoreConfig) -> str:
         "uncertain": hit.uncertain,
         "frames": hit.frames,
         "key": hit.key,
-        "frame": frame_place(where, hit.key),
+        "frame": frame_address(where, hit.key),
         "score": round(hit.score, 4),
     }
     return json.dumps(mask_all(line), ensure_ascii=False)
@@ -88,7 +88,7 @@ def _for_people(hit: Hit, where: StoreConfig) -> str:
     when = begin if begin == end else f"{begin} to {end[11:] if end[:10] == begin[:10] else end}"
     within = "" if hit.position is None else f" ({clock(hit.position)})"
     what = f"{hit.camera}  {when}{within}  {hit.caption}{sureness(hit.confidence, hit.uncertain)}"
-    return f"{printable(what)}\n    {printable(frame_place(where, hit.key))}"
+    return f"{printable(what)}\n    {printable(frame_address(where, hit.key))}"
 
 
 def _iso(at: datetime) -> str:

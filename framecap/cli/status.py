@@ -10,12 +10,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from framecap.cli.console import printable, table
-from framecap.cli.parts import existing_store
+from framecap.app.console import printable, table
+from framecap.app.parts import existing_store
 from framecap.config import Config
+from framecap.sidecars.status_reader import FOREIGN, TORN
 from framecap.telemetry import mask_all, set_up_logging
-from framecap.upkeep.reading import TORN
-from framecap.upkeep.status import STATUSES, Standing, Status, list_status, read_status
+from framecap.upkeep.status import STATUSES, FrameCounts, StoreStatus, list_status, read_status
 
 _SHOWN_CAMERAS = 50
 _USUAL = ("captioned", "failed")  # shown though there be none
@@ -32,29 +32,29 @@ def status(config: Config, quick: bool, as_json: bool) -> int:
     return 0
 
 
-def _json(address: str, found: Status, quick: bool, now: float) -> str:
+def _json(address: str, found: StoreStatus, quick: bool, now: float) -> str:
     whole = {
         "frames": address,
         "time": datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds"),
         **_numbers(found.everything, quick, now),
-        "cameras": {name: _numbers(standing, quick, now) for name, standing in sorted(found.cameras.items())},
+        "cameras": {name: _numbers(counts, quick, now) for name, counts in sorted(found.cameras.items())},
     }
     if not quick:
         whole["failed_kinds"] = dict(found.kinds.most_common())
     return json.dumps(mask_all(whole), ensure_ascii=False, indent=1)
 
 
-def _numbers(standing: Standing, quick: bool, now: float) -> dict[str, Any]:
-    statuses = {} if quick else {name: standing.statuses[name] for name in STATUSES}
-    age = None if standing.oldest_pending is None else round(max(0.0, now - standing.oldest_pending), 3)
-    return {"pending": standing.pending, "oldest_pending_seconds": age, "done": standing.done, **statuses}
+def _numbers(counts: FrameCounts, quick: bool, now: float) -> dict[str, Any]:
+    statuses = {} if quick else {name: counts.statuses[name] for name in STATUSES}
+    age = None if counts.oldest_pending is None else round(max(0.0, now - counts.oldest_pending), 3)
+    return {"pending": counts.pending, "oldest_pending_seconds": age, "done": counts.done, **statuses}
 
 
-def _for_people(address: str, found: Status, quick: bool, now: float) -> str:
+def _for_people(address: str, found: StoreStatus, quick: bool, now: float) -> str:
     shown = [] if quick else [name for name in STATUSES if found.everything.statuses[name] or name in _USUAL]
     header = ["camera", "pending", "oldest pending", "done", *shown]
     order = sorted(found.cameras.items(), key=lambda item: (-item[1].pending, -item[1].statuses["failed"], item[0]))
-    rows = [[printable(name), *_cells(standing, shown, now)] for name, standing in order[:_SHOWN_CAMERAS]]
+    rows = [[printable(name), *_cells(counts, shown, now)] for name, counts in order[:_SHOWN_CAMERAS]]
     total = ["all", *_cells(found.everything, shown, now)]
     lines = [f"frames in {address}", "", *table([header, *rows, total])]
     if len(order) > _SHOWN_CAMERAS:
@@ -62,12 +62,17 @@ def _for_people(address: str, found: Status, quick: bool, now: float) -> str:
     if found.kinds:
         kinds = ", ".join(f"{count} {printable(kind)}" for kind, count in found.kinds.most_common())
         lines += ["", f"{'failed or torn' if found.kinds[TORN] else 'failed'}: {kinds} (framecap retry does them again)"]
+    if foreign := found.everything.statuses[FOREIGN]:
+        lines += [
+            "",
+            f"{foreign:,} frames get no caption: another program's file has their sidecar's name (set store.sidecars)",
+        ]
     return "\n".join(lines)
 
 
-def _cells(standing: Standing, shown: list[str], now: float) -> list[str]:
-    age = "" if standing.oldest_pending is None else _age(now - standing.oldest_pending)
-    return [f"{standing.pending:,}", age, f"{standing.done:,}", *(f"{standing.statuses[name]:,}" for name in shown)]
+def _cells(counts: FrameCounts, shown: list[str], now: float) -> list[str]:
+    age = "" if counts.oldest_pending is None else _age(now - counts.oldest_pending)
+    return [f"{counts.pending:,}", age, f"{counts.done:,}", *(f"{counts.statuses[name]:,}" for name in shown)]
 
 
 def _age(seconds: float) -> str:

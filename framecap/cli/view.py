@@ -7,17 +7,17 @@ import sys
 import time
 from importlib.util import find_spec
 
-from framecap.cli import parts
+from framecap.app import parts
 from framecap.config import Config, StoreConfig
 from framecap.errors import MissingError
+from framecap.runtime.signals import stop_on_signals
 from framecap.stores import open_store
 from framecap.stores.base import Store
 from framecap.telemetry import set_up_logging
-from framecap.worker.lifecycle import stop_on_signals
 
 logger = logging.getLogger(__name__)
 
-_GLANCE_SECONDS = 0.2
+_POLL_SECONDS = 0.2
 
 
 def view(config: Config) -> int:
@@ -29,7 +29,7 @@ def view(config: Config) -> int:
     with stop_on_signals() as stop, serving(config, _store(config.store)) as address:
         print(f"the page is open at {address} (Ctrl-C ends it)" if sys.stdout.isatty() else address, flush=True)
         while not stop.is_set():
-            time.sleep(_GLANCE_SECONDS)
+            time.sleep(_POLL_SECONDS)
     return 0
 
 

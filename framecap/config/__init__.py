@@ -31,6 +31,7 @@ from framecap.config.events import (
 from framecap.config.fields import Section
 from framecap.config.ingest import IngestConfig
 from framecap.config.reading import explain, from_environment, from_flags, merge, read_yaml, refuse_unknown
+from framecap.config.refine import RefineBudgetConfig, RefineConfig, RefineWhenConfig
 from framecap.config.store import S3Config, StoreConfig
 from framecap.config.telemetry import LogConfig, TelemetryConfig
 from framecap.config.timeline import TimelineConfig
@@ -53,6 +54,9 @@ __all__ = [
     "MqttConfig",
     "NearDuplicatesConfig",
     "OpenAIConfig",
+    "RefineBudgetConfig",
+    "RefineConfig",
+    "RefineWhenConfig",
     "ReinforceConfig",
     "RuleConfig",
     "S3Config",
@@ -76,7 +80,7 @@ __all__ = [
 
 
 class Config(Section):
-    """Everything; one section per room."""
+    """Everything; one section per package."""
 
     store: StoreConfig = StoreConfig()
     capture: CaptureConfig = CaptureConfig()
@@ -84,6 +88,7 @@ class Config(Section):
     captioning: CaptioningConfig = CaptioningConfig()
     worker: WorkerConfig = WorkerConfig()
     events: EventsConfig = EventsConfig()
+    refine: RefineConfig = RefineConfig()
     timeline: TimelineConfig = TimelineConfig()
     log: LogConfig = LogConfig()
     telemetry: TelemetryConfig = TelemetryConfig()

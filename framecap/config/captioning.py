@@ -28,7 +28,7 @@ class OpenAIConfig(Section):
 
     base_url: Annotated[Text, AfterValidator(_address)] = "http://127.0.0.1:8000/v1"
     model: Text | None = Field(None, description="as the server names it")
-    prompt: Text = "Describe this picture in one short sentence."
+    prompt: Text = "Describe this image in one short sentence."
     api_key_variable: Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]*$")] | None = Field(
         None, description="environment variable that holds the server's key; null: it wants none"
     )
@@ -56,7 +56,7 @@ class CaptioningConfig(Section):
     """
 
     kind: Literal["bundle", "openai", "transformers"] = Field("bundle", description="a model bundle, or what is set below")
-    bundle: Text = Field("default", description="default: the model in the box; else a bundle's folder")
+    bundle: Text = Field("default", description="default: the bundled model; else a bundle's folder")
     runtime: Literal["auto", "onnx", "torch", "null"] = Field(
         "auto", description="auto: torch where CUDA is, onnx elsewhere; null: no model, for tests of everything else"
     )
@@ -68,6 +68,7 @@ class CaptioningConfig(Section):
     max_words: int = Field(24, ge=1, le=100)
     length_penalty: float = Field(0.7, ge=0, le=5, description="scores are divided by words ** this")
     block_ngrams: int = Field(3, ge=0, le=10, description="word groups of this length never repeat in a caption; 0: off")
+    block_repeats: bool = Field(True, description="no content word stands twice in a caption of a bundle")
     alternatives: int = Field(2, ge=0, le=32, description="other captions kept in the sidecar")
     uncertain_below: Fraction = Field(0.5, description="a caption of less confidence is marked uncertain")
     capitalise: bool = True

@@ -47,6 +47,6 @@ class CaptureConfig(Section):
     open_timeout_seconds: PositiveSeconds = 10.0
     read_timeout_seconds: PositiveSeconds = 10.0
     stall_seconds: PositiveSeconds = Field(15.0, description="no frame for so long: the reader is killed and restarted")
-    frozen_seconds: Seconds = Field(60.0, description="the same picture for so long is reported as frozen; 0: never")
+    frozen_seconds: Seconds = Field(60.0, description="the same image for so long is reported as frozen; 0: never")
     reconnect_min_seconds: PositiveSeconds = 1.0
     reconnect_max_seconds: PositiveSeconds = 30.0

@@ -27,7 +27,7 @@ class WhenConfig(Section):
     between: TimeOfDay | None = Field(None, description="time of day, such as 22:00-06:00; the end is not in it")
     time_zone: Text | None = Field(None, description="of between, such as Europe/Berlin; null: this machine's")
     expression: Text | None = Field(None, max_length=10_000, description="a CEL expression that is true")
-    quiet_minutes: float | None = Field(
+    cooldown_minutes: float | None = Field(
         None, gt=0, le=1_000_000, description="only the first one of a camera after so long without any"
     )
 

@@ -14,7 +14,7 @@ class IngestConfig(Section):
 
     scan_seconds: PositiveSeconds = Field(2.0, description="between two scans")
     full_scan_seconds: PositiveSeconds = Field(600.0, description="between two scans of everything, not only of what is new")
-    look_back_seconds: Seconds = Field(3600.0, description="how far before the newest frame a scan still looks")
+    lookback_seconds: Seconds = Field(3600.0, description="how far before the newest frame a scan still looks")
     settle_seconds: Seconds = Field(10.0, description="an empty or truncated frame is failed when unchanged for so long")
     hints: Literal["auto", "on", "off"] = Field("auto", description="file-system events; auto: on local disks only")
     shard: str | None = Field(

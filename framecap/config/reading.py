@@ -10,8 +10,9 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from framecap.config.plain_yaml import parse_value
+from framecap.config.renamed import new_name
 from framecap.errors import ConfigError
-from framecap.plain_yaml import parse_value
 from framecap.telemetry import mask
 
 ENVIRONMENT_PREFIX = "FRAMECAP__"
@@ -89,10 +90,10 @@ def _refuse_unknown(
         below = _section_of(section.model_fields[key].annotation)
         if below is None:
             continue
-        if value is None:
+        if value is None and type(None) not in get_args(section.model_fields[key].annotation):
             raise ConfigError(f"{origin}: '{where}' is empty: give it keys, or leave it out")
-        for place, item in _items(value, where):
-            _refuse_unknown(item, below, schema, origin, f"{place}.")
+        for address, item in _items(value, where):
+            _refuse_unknown(item, below, schema, origin, f"{address}.")
 
 
 def _section_of(annotation: Any) -> type[BaseModel] | None:
@@ -114,6 +115,8 @@ def _items(value: Any, where: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _nearest(key: str, section: type[BaseModel], schema: type[BaseModel], path: str) -> str:
+    if renamed := new_name(f"{path}{key}"):
+        return f": it is called '{renamed}' now"
     close = difflib.get_close_matches(key.lower(), section.model_fields, n=1)
     if close:
         return f": did you mean '{path}{close[0]}'?"
@@ -151,11 +154,11 @@ def explain(error: ValidationError) -> str:
 
 
 def _explain_one(problem: ErrorDetails) -> str:
-    place = ".".join(str(part) for part in problem["loc"]) or "configuration"
+    address = ".".join(str(part) for part in problem["loc"]) or "configuration"
     expected = _EXPECTED.get(problem["type"], problem["msg"].removeprefix("Value error, "))
     got = None if problem["loc"] and problem["loc"][-1] in _NEVER_SHOWN else problem.get("input")
     shown = f", got {_shown(got)}" if problem["type"] != "missing" and isinstance(got, (str, int, float)) else ""
-    return f"{place}: {expected}{shown}"
+    return f"{address}: {expected}{shown}"
 
 
 def _shown(value: str | float) -> str:

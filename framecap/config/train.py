@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -21,6 +21,7 @@ class ReinforceConfig(Section):
     baseline: Literal["greedy", "mean"] = Field(
         "mean", description="a sample is compared with the greedy sentence, or with the mean of the other samples"
     )
+    bleu: float = Field(0.0, ge=0, le=100, description="weight of BLEU-4 beside CIDEr-D, both 0 to 10; 0: none")
     cross_entropy: float = Field(0.1, ge=0, description="weight of the cross-entropy that keeps sentences grammatical")
     max_words: int = Field(24, ge=1, le=100, description="of a sampled sentence")
 
@@ -35,7 +36,7 @@ class TrainConfig(Section):
     """python -m train fit."""
 
     encoder: str = Field("efficientnet_lite0", description="efficientnet_lite0..2, or a torchvision or timm model's name")
-    size: int = Field(224, ge=32, le=1024, description="side of the pictures in pixels")
+    size: int = Field(224, ge=32, le=1024, description="side of the images in pixels")
     grid: int | None = Field(None, ge=1, le=64, description="the decoder looks at grid x grid places; null: as they come")
     embedding: int = Field(384, ge=1, le=16_384, description="width of a word's vector")
     hidden: int = Field(512, ge=1, le=16_384, description="width of the LSTM")
@@ -48,19 +49,28 @@ class TrainConfig(Section):
         "none", description="which of the encoder's stages are trained; last: the second half of them"
     )
     cache_features: bool = Field(
-        True, description="a frozen encoder's features are kept on disk, where pictures are only mirrored; false: never"
+        True, description="a frozen encoder's features are kept on disk, where images are only mirrored; false: never"
     )
     mirror: bool = Field(True, description="half of the photos are seen mirrored")
     crop: float = Field(1.0, gt=0, le=1, description="a random crop keeps this part of a side at least; 1: no crops")
     colour: float = Field(0.0, ge=0, lt=1, description="brightness, contrast and saturation vary by this part; 0: no")
-    workers: int = Field(2, ge=0, le=256, description="processes that read pictures where features are not cached")
+    workers: int = Field(2, ge=0, le=256, description="processes that read images where features are not cached")
     amp: Literal["auto", "bf16", "fp16", "fp32", "apex"] = Field(
         "auto", description="auto: bf16 where the device has it in hardware, else fp16 on a GPU, else fp32"
+    )
+    mix: dict[str, Annotated[float, Field(ge=0, le=100)]] = Field(
+        {}, description="how often an epoch shows a data set's photos, by its name; 1 where it is not named"
     )
     batch_size: int = Field(120, ge=1, description="captions a step, of all processes; a photo's captions go together")
     epochs: int = Field(10, ge=1)
     patience: int = Field(3, ge=1, description="epochs without a better CIDEr-D before it stops")
     average: int = Field(1, ge=1, le=100, description="the weights of so many best epochs are averaged at the end; 1: no")
+    ema: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="the weights' moving average keeps this part a step, and is judged and kept; 0: no",
+    )
     schedule: Literal["cosine", "constant"] = Field("cosine", description="of the learning rates, after the warm-up")
     warm_up: float = Field(0.05, ge=0, lt=1, description="part of the run in which the learning rates rise")
     learning_rate: float = Field(1e-3, gt=0, le=1000, description="the highest, of the decoder")

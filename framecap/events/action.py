@@ -29,7 +29,7 @@ class Action(Protocol):
     def close(self) -> None: ...
 
     def abort(self) -> None:
-        """From another thread: end the delivery in hand, where it would outlive this process."""
+        """From another thread: end the delivery in flight, where it would outlive this process."""
         ...
 
 

@@ -27,7 +27,7 @@ class Command:
         self._argv = config.argv
         self._timeout = config.timeout_seconds
         self.target = Path(config.argv[0]).name
-        self._in_hand: subprocess.Popen[bytes] | None = None
+        self._in_flight: subprocess.Popen[bytes] | None = None
 
     def deliver(self, event: Event) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(_OWN_VARIABLES)}
@@ -46,23 +46,23 @@ class Command:
             except (OSError, ValueError) as error:
                 reason = getattr(error, "strerror", None) or str(error)
                 raise EndpointUnavailable(f"{self._argv[0]!r} cannot be started: {reason}") from None
-        self._in_hand = process
+        self._in_flight = process
         try:
-            said = _wait(process, self._timeout)
+            output = _wait(process, self._timeout)
         finally:
-            self._in_hand = None
-        if process.returncode is None or said is None:
+            self._in_flight = None
+        if process.returncode is None or output is None:
             raise EventRefused(f"{self.target} did not end within {self._timeout:g} s and was killed")
         if process.returncode != 0:
-            text = mask(said.decode(errors="replace").strip())
+            text = mask(output.decode(errors="replace").strip())
             raise EventRefused(f"{self.target} ended with {process.returncode}{f': {text}' if text else ''}")
 
     def close(self) -> None:
         """Nothing is kept."""
 
     def abort(self) -> None:
-        """Kill the command in hand, and what it started."""
-        process = self._in_hand
+        """Kill the command in flight, and what it started."""
+        process = self._in_flight
         if process is not None:
             _kill(process)
 
@@ -72,13 +72,13 @@ def _wait(process: subprocess.Popen[bytes], timeout: float) -> bytes | None:
     assert process.stderr is not None
     os.set_blocking(process.stderr.fileno(), False)
     end = time.monotonic() + timeout
-    said = b""
+    output = b""
     with process.stderr:
         while time.monotonic() < end:
-            said = (said + (process.stderr.read(1 << 16) or b""))[-_SHOWN:]
+            output = (output + (process.stderr.read(1 << 16) or b""))[-_SHOWN:]
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_POLL_SECONDS)
-                return (said + (process.stderr.read(1 << 16) or b""))[-_SHOWN:]
+                return (output + (process.stderr.read(1 << 16) or b""))[-_SHOWN:]
         _kill(process)
         process.wait()
     return None

@@ -14,14 +14,14 @@ import time
 from framecap.config import EventsConfig
 from framecap.errors import EndpointUnavailable, EventRefused, StateUnavailable
 from framecap.events.action import Action
-from framecap.events.state import State, Waiting
+from framecap.events.state import EventState, WaitingEvent
 from framecap.telemetry import events, events_oldest_seconds, events_waiting
 
 logger = logging.getLogger(__name__)
 
 _OUTCOMES = ("fired", "delivered", "retried", "dead", "dropped")
 
-_GLANCE_SECONDS = 5.0  # between two looks at what is to be given up
+_POLL_SECONDS = 5.0  # between two looks at what is to be given up
 _ABORT_SECONDS = 1.0  # for what was ended to be written down
 _GIVEN_UP = "not tried: too late (events.give_up_seconds) or too many (events.max_waiting)"
 
@@ -29,7 +29,7 @@ _GIVEN_UP = "not tried: too late (events.give_up_seconds) or too many (events.ma
 class Delivery:
     """Delivers what waits for one action."""
 
-    def __init__(self, name: str, rule: str, action: Action, state: State, config: EventsConfig) -> None:
+    def __init__(self, name: str, rule: str, action: Action, state: EventState, config: EventsConfig) -> None:
         self.name = name
         self._rule = rule
         self._action = action
@@ -53,12 +53,12 @@ class Delivery:
         self._woken.set()
 
     def stop(self) -> None:
-        """End after the delivery that is in hand."""
+        """End after the delivery that is in flight."""
         self._stopping = True
         self._woken.set()
 
     def join(self, timeout: float) -> None:
-        """Wait for the end, for so many seconds; then what is in hand is ended, to be delivered again next time."""
+        """Wait for the end, for so many seconds; then what is in flight is ended, to be delivered again next time."""
         self._thread.join(timeout)
         if self._thread.is_alive():
             self._action.abort()
@@ -76,9 +76,9 @@ class Delivery:
                 pause = self._step()
             except StateUnavailable as error:
                 logger.error("%s: %s", self.name, error)  # noqa: TRY400 - the message is all that helps
-                pause = _GLANCE_SECONDS
+                pause = _POLL_SECONDS
             if pause > 0:
-                self._woken.wait(min(pause, _GLANCE_SECONDS))
+                self._woken.wait(min(pause, _POLL_SECONDS))
         self._action.close()
 
     def _step(self) -> float:
@@ -87,32 +87,32 @@ class Delivery:
         now = time.time()
         if now >= self._next_look:
             self._give_up(now)
-            self._next_look = now + _GLANCE_SECONDS
+            self._next_look = now + _POLL_SECONDS
         waiting = self._state.next_due(self.name)
         if waiting is None:
-            return _GLANCE_SECONDS
+            return _POLL_SECONDS
         pause = max(waiting.due, self._not_before) - now
         if pause <= 0:
             self._deliver(waiting)
         return pause
 
-    def _deliver(self, waiting: Waiting) -> None:
+    def _deliver(self, waiting: WaitingEvent) -> None:
         try:
             self._action.deliver(waiting.event)
         except EndpointUnavailable as error:
             self._failures += 1
             pause = self._pause(self._failures)
             self._not_before = time.time() + pause
-            self._again(waiting, waiting.due, error)
+            self._retry_later(waiting, waiting.due, error)
             if self._failures == 1:
                 logger.warning("%s: %s: its events wait and are tried again", self.name, error)
             return
         except EventRefused as error:
-            self._again(waiting, time.time() + self._pause(waiting.attempts + 1), error)
+            self._retry_later(waiting, time.time() + self._pause(waiting.attempts + 1), error)
             if waiting.attempts == 0:
                 logger.warning("%s: event %s: %s: it is tried again", self.name, waiting.event.id, error)
         except Exception as error:
-            self._again(waiting, time.time() + self._pause(waiting.attempts + 1), error)
+            self._retry_later(waiting, time.time() + self._pause(waiting.attempts + 1), error)
             logger.exception("%s: event %s: this should not have happened", self.name, waiting.event.id)
         else:
             self._delivered = waiting.seq
@@ -129,8 +129,8 @@ class Delivery:
             self._state.delivered(self._delivered)
             self._delivered = None
 
-    def _again(self, waiting: Waiting, due: float, error: Exception) -> None:
-        self._state.again(waiting.seq, due, str(error))
+    def _retry_later(self, waiting: WaitingEvent, due: float, error: Exception) -> None:
+        self._state.retry_later(waiting.seq, due, str(error))
         events.labels(self._rule, "retried").inc()
 
     def _pause(self, failures: int) -> float:

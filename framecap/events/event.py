@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from framecap.sidecar import Sidecar
+from framecap.sidecars.sidecar import Sidecar
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ class Event:
     body: bytes
 
 
-def make_event(rule: str, facts: Facts, place: str) -> Event:
-    """The event of a rule and a commit; `place` is the store as users write it, without credentials."""
+def make_event(rule: str, facts: Facts, address: str) -> Event:
+    """The event of a rule and a commit; `address` is the store as users write it, without credentials."""
     one, previous = facts.sidecar, facts.previous
     name = hashlib.sha256(f"{rule}\n{facts.commit}".encode()).hexdigest()[:32]
     document = {
@@ -82,7 +82,7 @@ def make_event(rule: str, facts: Facts, place: str) -> Event:
         "error": {"kind": one.error.kind, "message": one.error.message} if one.error else None,
         "frame": one.frame.key,
         "position": one.frame.position,
-        "place": place,
+        "address": address,
         "previous": previous
         and {"frame": previous.key, "time": previous.captured_at.isoformat(), "caption": previous.caption},
         "model": one.model.name if one.model else None,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from paho.mqtt.client import Client
 
 _KEEP_ALIVE_SECONDS = 30
-_GLANCE_SECONDS = 0.2  # how soon a lost connection is seen
+_POLL_SECONDS = 0.2  # how soon a lost connection is seen
 _WILDCARDS = str.maketrans("+#/\0", "____")  # what a camera's name may not bring into a topic
 
 
@@ -71,7 +71,7 @@ class Mqtt:
         message = client.publish(topic, body, qos=1, retain=self._config.retain)
         end = time.monotonic() + self._timeout
         while not message.is_published() and client.is_connected() and time.monotonic() < end:
-            message.wait_for_publish(_GLANCE_SECONDS)
+            message.wait_for_publish(_POLL_SECONDS)
         if not message.is_published():
             raise EndpointUnavailable(f"{self.target} does not say that it took the message")
         if any(getattr(answer, "is_failure", False) for answer in answers):

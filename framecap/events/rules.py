@@ -22,9 +22,9 @@ class Rule:
         when = config.when
         where = f"rule {config.name!r}"
         self.name = config.name
-        self.quiet = None if when.quiet_minutes is None else timedelta(minutes=when.quiet_minutes)
+        self.cooldown = None if when.cooldown_minutes is None else timedelta(minutes=when.cooldown_minutes)
         self._when = when
-        self._words = _any_of(when.words)
+        self._words = any_of(when.words)
         self._hours = None if when.between is None else _Hours.of(when, where)
         self._expression = None if when.expression is None else Expression(when.expression, f"{where}: expression")
 
@@ -46,7 +46,7 @@ def make_rules(config: EventsConfig) -> list[Rule]:
     return [Rule(rule) for rule in config.rules]
 
 
-def _any_of(words: tuple[str, ...]) -> re.Pattern[str] | None:
+def any_of(words: tuple[str, ...]) -> re.Pattern[str] | None:
     """Any of some words or phrases, whole: `dog` is not in `hotdogs`, and `riding a  bike` spans any white space."""
     if not words:
         return None

@@ -44,7 +44,7 @@ CREATE INDEX IF NOT EXISTS outbox_by_due ON outbox (action, died, due, seq);
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitingEvent:
     """An event that waits for an action: since when and until when (Unix seconds), how often it was tried, and what came of
     it last. `died` is when it was given up; None: it was not."""
 
@@ -58,14 +58,14 @@ class Waiting:
     died: float | None
 
 
-class State:
+class EventState:
     """Safe to use from several threads. Every call raises StateUnavailable where the file cannot be used just now.
 
     It is the follower's memory as well (timeline.follower.Memory).
     """
 
-    def __init__(self, folder: Path, place: str) -> None:
-        """`place` is the store that it is about. Raises ConfigError: another store's, damaged, or not to be written."""
+    def __init__(self, folder: Path, address: str) -> None:
+        """`address` is the store that it is about. Raises ConfigError: another store's, damaged, or not to be written."""
         self._folder = folder
         self._lock = threading.RLock()
         self._owner: int | None = None
@@ -77,12 +77,12 @@ class State:
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = NORMAL")
             self._database.executescript(_SCHEMA)
-            known = self._get("place", place)
+            known = self._get("address", address)
         except (OSError, sqlite3.Error) as error:
             raise self._unusable(error) from None
-        if known != place:
+        if known != address:
             raise ConfigError(
-                f"events.state: {str(folder)!r} is about {mask(str(known))}, not {place}: give events.state "
+                f"events.state: {str(folder)!r} is about {mask(str(known))}, not {address}: give events.state "
                 "another directory"
             )
 
@@ -170,7 +170,7 @@ class State:
         columns = "action, id, rule, camera, body, created, due"
         return self._do(f"INSERT OR IGNORE INTO outbox ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", *row) > 0  # noqa: S608
 
-    def next_due(self, action: str) -> Waiting | None:
+    def next_due(self, action: str) -> WaitingEvent | None:
         """What is to be delivered next, though it may not be due yet."""
         return next(self._waiting("action = ? AND died IS NULL ORDER BY due, seq LIMIT 1", action), None)
 
@@ -182,7 +182,7 @@ class State:
     def delivered(self, seq: int) -> None:
         self._do("DELETE FROM outbox WHERE seq = ?", seq)
 
-    def again(self, seq: int, due: float, error: str) -> None:
+    def retry_later(self, seq: int, due: float, error: str) -> None:
         """Not delivered: to be tried again."""
         self._do("UPDATE outbox SET due = ?, attempts = attempts + 1, error = ? WHERE seq = ?", due, error, seq)
 
@@ -202,7 +202,7 @@ class State:
         dead = "SELECT seq FROM outbox WHERE action = ? AND died IS NOT NULL ORDER BY died DESC, seq DESC LIMIT -1 OFFSET ?"
         return self._do(f"DELETE FROM outbox WHERE seq IN ({dead})", action, keep)  # noqa: S608
 
-    def dead(self) -> list[Waiting]:
+    def dead(self) -> list[WaitingEvent]:
         """The dead letters, the oldest first."""
         return list(self._waiting("died IS NOT NULL ORDER BY died, seq"))
 
@@ -214,11 +214,11 @@ class State:
         """Those for which something waits."""
         return [name for (name,) in self._all("SELECT DISTINCT action FROM outbox WHERE died IS NULL ORDER BY action")]
 
-    def _waiting(self, where: str, *values: Any) -> Iterator[Waiting]:
+    def _waiting(self, where: str, *values: Any) -> Iterator[WaitingEvent]:
         columns = "seq, action, id, rule, camera, body, created, due, attempts, error, died"
         for row in self._all(f"SELECT {columns} FROM outbox WHERE {where}", *values):  # noqa: S608
             seq, action, name, rule, camera, body, created, due, attempts, error, died = row
-            yield Waiting(seq, action, Event(name, rule, camera, body), created, due, attempts, error, died)
+            yield WaitingEvent(seq, action, Event(name, rule, camera, body), created, due, attempts, error, died)
 
     def _get(self, name: str, default: Any) -> Any:
         """A lasting value, which is `default` from the first time on."""

@@ -17,7 +17,7 @@ LEAST = 200  # frames of each folder, whatever the others have
 
 @dataclass(slots=True)
 class _Rest:
-    """What was left out of a folder: the first key, and how many there are, as last counted."""
+    """What was skipped of a folder: the first key, and how many there are, as last counted."""
 
     first: str
     count: int = 0
@@ -42,7 +42,7 @@ class Admission:
         self._rest: dict[str, _Rest] = {}
 
     def admit(self, key: str, refilling: bool = False) -> bool:
-        """Whether a new frame may be kept; it counts then. Behind a key that was left out only a refill brings more."""
+        """Whether a new frame may be kept; it counts then. Behind a key that was skipped only a refill brings more."""
         folder = folder_of(key)
         rest = self._rest.get(folder)
         behind = rest is not None and key >= rest.first and not refilling
@@ -58,7 +58,7 @@ class Admission:
         self._kept[folder_of(key)] += 1
         self._total += 1
 
-    def leave_out(self, key: str, counts: bool) -> None:
+    def skip(self, key: str, counts: bool) -> None:
         """A frame was not admitted. `counts`: in a listing of everything, which shows each once."""
         rest = self._rest.setdefault(folder_of(key), _Rest(key))
         rest.first = min(rest.first, key)
@@ -78,7 +78,7 @@ class Admission:
             rest.count = 0
 
     @property
-    def left_out(self) -> int:
+    def skipped(self) -> int:
         """Frames that are not in memory: about how many. At least one for each folder that is to be listed again."""
         return sum(max(rest.count, 1) for rest in self._rest.values())
 

@@ -1,4 +1,4 @@
-"""What ingest is: it yields leases on pending frames and owns the set of those that are in hand."""
+"""What ingest is: it yields leases on pending frames and owns the set of those that are in flight."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from framecap.stores.base import Entry
 
 
 class Lease(Protocol):
-    """A pending frame in a worker's hand. Exactly one of `done` and `release` ends it."""
+    """A pending frame leased by a worker. Exactly one of `done` and `release` ends it."""
 
     @property
     def entry(self) -> Entry:
@@ -19,11 +19,11 @@ class Lease(Protocol):
 
     @property
     def attempt(self) -> int:
-        """1 for the first time this frame is in a hand of this process, and so on; frames that settle do not count up."""
+        """1 for the first time this frame is leased of this process, and so on; frames that settle do not count up."""
         ...
 
     @property
-    def torn(self) -> bytes | None:
+    def replaces(self) -> bytes | None:
         """None, or the bytes of a torn sidecar that a dead writer left (or of a failed one that is to be replaced): then the
         worker commits with `store.replace_sidecar(key, data, if_match=torn)` instead of `commit_sidecar`."""
         ...
@@ -45,17 +45,18 @@ class Lease(Protocol):
         ...
 
     @property
-    def given_up(self) -> FramecapError | None:
+    def terminal_error(self) -> FramecapError | None:
         """None, or why nobody may touch this frame any more: then the worker commits it as failed, without reading it."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What is waiting: frames pending (in hand included), frames in hand, the oldest pending frame's time (Unix seconds)."""
+    """What is waiting: frames pending (in flight included), frames in flight, the oldest pending frame's time (Unix
+    seconds)."""
 
     pending: int
-    in_hand: int
+    in_flight: int
     oldest: float | None
 
 
@@ -73,11 +74,11 @@ class Ingest(Protocol):
 
     def exhausted(self) -> bool:
         """Whether a whole scan (or long poll) has ended since the last frame appeared, and nothing is pending, settling or
-        in hand."""
+        in flight."""
         ...
 
     def stop(self) -> None:
-        """No more leases are asked for: what is in no hand is everybody's at once. Leases in hand stay valid."""
+        """No more leases are asked for: what is in no hand is everybody's at once. Leases in flight stay valid."""
         ...
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
 """The pending set: what scans and hints observe in, frames for workers out; fair across cameras, in key order within one.
 
-It holds as many frames as its admission lets in, and knows where those begin that it left out. A frame is READY (a worker
+It holds as many frames as its admission lets in, and knows where those begin that it skipped. A frame is READY (a worker
 may have it), WAITING (until a time: it settles, or was given back) or IN_HAND. Everything waits on one condition; nothing
 polls.
 """
@@ -22,24 +22,24 @@ from framecap.stores.base import Entry
 from framecap.telemetry import pending_frames
 
 
-class State(Enum):
+class PendingState(Enum):
     WAITING = "waiting"
     READY = "ready"
-    IN_HAND = "in hand"
+    IN_FLIGHT = "in flight"
 
 
 @dataclass(slots=True)
-class Item:
+class PendingFrame:
     """One pending frame. Times are this process's monotonic seconds."""
 
     entry: Entry
-    torn: bytes | None
+    replaces: bytes | None
     since: float  # when this content (etag) was first seen
     looked: float  # when it was last seen
     ready_at: float = 0.0
-    state: State = State.WAITING
+    state: PendingState = PendingState.WAITING
     attempts: int = 0
-    tried: str | None = None  # the etag that was last in a hand
+    tried: str | None = None  # the etag that was last leased
 
 
 class Pending:
@@ -58,8 +58,8 @@ class Pending:
         self._admission = admission or Admission()
         self._is_full_scan = False
         self._changed = threading.Condition()
-        self._items: dict[str, Item] = {}
-        self._in_hand = 0
+        self._items: dict[str, PendingFrame] = {}
+        self._in_flight = 0
         self._ready: dict[str, list[str]] = {}  # camera → heap of keys; may hold keys that are not ready any more
         self._turn: deque[str] = deque()  # cameras with something in their heap, the next one first
         self._waiting: list[tuple[float, str]] = []  # heap of times; may hold what is no longer true
@@ -67,7 +67,7 @@ class Pending:
         self._closed = False
         self._last_activity = clock()
 
-    def observe(self, entry: Entry, sure: bool, torn: bytes | None = None, listed: bool = False) -> bool:
+    def observe(self, entry: Entry, sure: bool, replaces: bytes | None = None, listed: bool = False) -> bool:
         """A frame without a sidecar was seen. Returns whether it was unknown, and is kept.
 
         `sure` frames (closed, renamed into place, or there before us) are ready at once. Others are ready when a second look
@@ -80,19 +80,21 @@ class Pending:
             if item is None:
                 if listed and self._done.get(entry.key) == entry.etag:
                     return False
-                if torn is not None:  # only the first scan looks for torn sidecars
+                if replaces is not None:  # only the first scan looks for torn sidecars
                     self._admission.keep(entry.key)
                 elif not self._admission.admit(entry.key):
-                    self._admission.leave_out(entry.key, counts=listed and self._is_full_scan)
+                    self._admission.skip(entry.key, counts=listed and self._is_full_scan)
                     return False
-                self._add(entry, now, sure, torn)
+                self._add(entry, now, sure, replaces)
                 return True
             known = item.entry.etag == entry.etag
             if not known:
                 item.entry, item.since, item.attempts = entry, now, 0
                 self._last_activity = now
             item.looked = now
-            if item.state is State.WAITING and item.tried != entry.etag:  # the same bytes are not tried again any sooner
+            if (
+                item.state is PendingState.WAITING and item.tried != entry.etag
+            ):  # the same bytes are not tried again any sooner
                 if sure or not known:
                     self._decide(item, now, sure)
                 elif self._is_confirmed(item, now):
@@ -100,7 +102,7 @@ class Pending:
             return False
 
     def refill(self, entry: Entry, sure: bool) -> bool:
-        """A frame that may have been left out was listed. Whether it could be kept, or is done or known already."""
+        """A frame that may have been skipped was listed. Whether it could be kept, or is done or known already."""
         with self._changed:
             if entry.key in self._items or self._done.get(entry.key) == entry.etag:
                 return True
@@ -109,18 +111,18 @@ class Pending:
             self._add(entry, self._clock(), sure, None)
             return True
 
-    def _add(self, entry: Entry, now: float, sure: bool, torn: bytes | None) -> None:
-        item = self._items[entry.key] = Item(entry, torn, since=now, looked=now)
+    def _add(self, entry: Entry, now: float, sure: bool, replaces: bytes | None) -> None:
+        item = self._items[entry.key] = PendingFrame(entry, replaces, since=now, looked=now)
         self._last_activity = now
         self._decide(item, now, sure)
         self._publish()
 
     def is_whole(self) -> bool:
-        """Whether no frame was left out."""
+        """Whether no frame was skipped."""
         return self._admission.is_whole
 
     def refills(self) -> list[Refill]:
-        """The folders in which frames were left out, and for which there is room again."""
+        """The folders in which frames were skipped, and for which there is room again."""
         with self._changed:
             return [] if self._admission.is_whole else self._admission.refills()
 
@@ -131,21 +133,21 @@ class Pending:
             self._last_activity = self._clock()
             self._publish()
 
-    def _decide(self, item: Item, now: float, sure: bool) -> None:
+    def _decide(self, item: PendingFrame, now: float, sure: bool) -> None:
         self._wait_until(item, now if sure and item.entry.size > 0 else item.since + self._settle)
 
-    def _is_confirmed(self, item: Item, now: float) -> bool:
+    def _is_confirmed(self, item: PendingFrame, now: float) -> bool:
         return item.entry.size > 0 and now - item.since >= self._confirm
 
-    def _wait_until(self, item: Item, at: float) -> None:
+    def _wait_until(self, item: PendingFrame, at: float) -> None:
         key = item.entry.key
         item.ready_at = at
         if at > self._clock():
-            item.state = State.WAITING
+            item.state = PendingState.WAITING
             heapq.heappush(self._waiting, (at, key))
             self._changed.notify_all()
             return
-        item.state = State.READY
+        item.state = PendingState.READY
         camera = camera_of(key)
         if camera not in self._ready:
             self._ready[camera] = []
@@ -154,17 +156,17 @@ class Pending:
         self._changed.notify()
 
     def drop(self, key: str) -> None:
-        """The frame has its sidecar, or has gone. What is in a hand stays, and what has a torn sidecar to be replaced."""
+        """The frame has its sidecar, or has gone. What is leased stays, and what has a torn sidecar to be replaced."""
         if key not in self._items:  # the usual case in a scan, without the lock
             return
         with self._changed:
             item = self._items.get(key)
-            if item is not None and item.state is not State.IN_HAND and item.torn is None:
+            if item is not None and item.state is not PendingState.IN_FLIGHT and item.replaces is None:
                 del self._items[key]
                 self._admission.gone(key)
                 self._publish()
 
-    def take(self, timeout: float) -> Item | None:
+    def take(self, timeout: float) -> PendingFrame | None:
         """The next ready frame, now IN_HAND, or None after `timeout` seconds or when closed."""
         deadline = self._clock() + timeout
         with self._changed:
@@ -173,9 +175,9 @@ class Pending:
                 self._wake(now)
                 item = self._next()
                 if item is not None:
-                    item.state = State.IN_HAND
+                    item.state = PendingState.IN_FLIGHT
                     item.tried = item.entry.etag
-                    self._in_hand += 1
+                    self._in_flight += 1
                     return item
                 until = min(deadline, self._waiting[0][0]) if self._waiting else deadline
                 if now >= deadline:
@@ -188,10 +190,10 @@ class Pending:
         while self._waiting and self._waiting[0][0] <= now:
             at, key = heapq.heappop(self._waiting)
             item = self._items.get(key)
-            if item is not None and item.state is State.WAITING and item.ready_at == at:
+            if item is not None and item.state is PendingState.WAITING and item.ready_at == at:
                 self._wait_until(item, now)
 
-    def _next(self) -> Item | None:
+    def _next(self) -> PendingFrame | None:
         while self._turn:
             camera = self._turn.popleft()
             keys = self._ready[camera]
@@ -200,26 +202,27 @@ class Pending:
                 self._turn.append(camera)
             else:
                 del self._ready[camera]
-            if item is not None and item.state is State.READY:
+            if item is not None and item.state is PendingState.READY:
                 return item
         return None
 
     def done(self, key: str, etag: str) -> bool:
-        """A frame in hand has its sidecar, or has gone. Returns whether it was replaced meanwhile: then look at it again."""
+        """A frame in flight has its sidecar, or has gone. Returns whether it was replaced meanwhile: then look at it
+        again."""
         with self._changed:
             item = self._items.pop(key)
             self._admission.gone(key)
-            self._in_hand -= 1
+            self._in_flight -= 1
             self._done[key] = etag
             self._last_activity = self._clock()
             self._publish()
             return item.entry.etag != etag
 
     def release(self, key: str, delay: float, counts: bool) -> None:
-        """A frame in hand comes back, for `delay` seconds. One that was replaced meanwhile starts to count anew."""
+        """A frame in flight comes back, for `delay` seconds. One that was replaced meanwhile starts to count anew."""
         with self._changed:
             item = self._items[key]
-            self._in_hand -= 1
+            self._in_flight -= 1
             self._last_activity = now = self._clock()
             if counts and item.tried == item.entry.etag:
                 item.attempts += 1
@@ -245,7 +248,10 @@ class Pending:
             return [
                 key
                 for key, item in self._items.items()
-                if item.state is State.WAITING and item.looked < before and item.tried != item.entry.etag and item.entry.size
+                if item.state is PendingState.WAITING
+                and item.looked < before
+                and item.tried != item.entry.etag
+                and item.entry.size
             ]
 
     def touch(self) -> None:
@@ -261,10 +267,10 @@ class Pending:
     def backlog(self) -> Backlog:
         with self._changed:
             oldest = min((item.entry.modified for item in self._items.values()), default=None)
-            return Backlog(self._count(), self._in_hand, oldest)
+            return Backlog(self._count(), self._in_flight, oldest)
 
     def close(self) -> None:
-        """Nothing more is given out; what is in hand can still be ended."""
+        """Nothing more is given out; what is in flight can still be ended."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -273,7 +279,7 @@ class Pending:
         return key in self._items
 
     def _count(self) -> int:
-        return len(self._items) + self._admission.left_out
+        return len(self._items) + self._admission.skipped
 
     def _publish(self) -> None:
         pending_frames.set(self._count())

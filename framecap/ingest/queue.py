@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from framecap.config import IngestConfig
 from framecap.errors import KeyRefused, MessageUnreadable, PoisonFrame, QueueUnavailable
 from framecap.ingest.base import Backlog
-from framecap.ingest.events import frame_keys
-from framecap.ingest.held import Frame, Held, Message, Told
+from framecap.ingest.in_flight import InFlightFrame, InFlightMessage, InFlightMessages, QueueActions
+from framecap.ingest.s3_events import frame_keys
 from framecap.ingest.sqs import BATCH, SLOW_POLL_SECONDS, Redrive, SqsQueue
-from framecap.sidecar import is_whole
+from framecap.sidecars.sidecar import is_torn
 from framecap.stores.base import Entry, Store
 from framecap.stores.s3_client import S3Address
 from framecap.telemetry import health, pending_frames
@@ -40,21 +40,21 @@ _MIN_RECEIVES = 2  # a frame is not poison the first time, whatever the limit
 class _Pending:
     """A frame that is to be done, with its torn sidecar if it has one."""
 
-    torn: bytes | None
+    replaces: bytes | None
 
 
 class QueueLease:
-    """A frame in a worker's hand."""
+    """A frame leased by a worker."""
 
-    torn: bytes | None
+    replaces: bytes | None
 
-    def __init__(self, ingest: QueueIngest, frame: Frame, given_up: PoisonFrame | None) -> None:
+    def __init__(self, ingest: QueueIngest, frame: InFlightFrame, terminal_error: PoisonFrame | None) -> None:
         self._ingest = ingest
         self._frame = frame
         self.entry = Entry(frame.key, 0, frame.sent, "")  # a message may be older than the object
-        self.attempt = frame.receives if given_up else frame.attempts + 1
-        self.torn = frame.torn
-        self.given_up = given_up
+        self.attempt = frame.receives if terminal_error else frame.attempts + 1
+        self.replaces = frame.replaces
+        self.terminal_error = terminal_error
         self._ended = False
 
     def settles_in(self) -> float:
@@ -62,12 +62,12 @@ class QueueLease:
 
     def done(self) -> None:
         self._end()
-        self._ingest.held.done(self._frame)
+        self._ingest.in_flight_messages.done(self._frame)
 
     def release(self, delay: float, counts: bool = True) -> None:
         """Given back it stays in this worker, renewed: to receive it again would bring it nearer to being poison."""
         self._end()
-        self._ingest.held.release(self._frame, delay, counts)
+        self._ingest.in_flight_messages.release(self._frame, delay, counts)
 
     def _end(self) -> None:
         if self._ended:
@@ -76,15 +76,15 @@ class QueueLease:
 
 
 class QueueIngest:
-    """Leases frames of `place`, which is where the store's frames are; at most `capacity` messages are held."""
+    """Leases frames of `address`, which is where the store's frames are; at most `capacity` messages are held."""
 
-    def __init__(self, config: IngestConfig, queue: SqsQueue, place: S3Address, store: Store, capacity: int) -> None:
+    def __init__(self, config: IngestConfig, queue: SqsQueue, address: S3Address, store: Store, capacity: int) -> None:
         self._visibility = config.visibility_seconds
         self._settle = config.settle_seconds
         self._queue = queue
-        self._place = place
+        self._address = address
         self._store = store
-        self.held = Held(capacity)
+        self.in_flight_messages = InFlightMessages(capacity)
         self._redrive: Redrive | None = None
         self._redrive_known = False
         self._unreadable: OrderedDict[str, None] = OrderedDict()
@@ -106,28 +106,28 @@ class QueueIngest:
             thread.start()
 
     def lease(self, timeout: float) -> QueueLease | None:
-        frame = self.held.take(timeout)
+        frame = self.in_flight_messages.take(timeout)
         return None if frame is None else QueueLease(self, frame, self._verdict(frame))
 
     def backlog(self) -> Backlog:
-        backlog = self.held.backlog()
-        return Backlog(self._elsewhere + backlog.pending, backlog.in_hand, backlog.oldest)
+        backlog = self.in_flight_messages.backlog()
+        return Backlog(self._elsewhere + backlog.pending, backlog.in_flight, backlog.oldest)
 
     def exhausted(self) -> bool:
-        return self.held.exhausted()
+        return self.in_flight_messages.exhausted()
 
     def stop(self) -> None:
-        self.held.stop()
+        self.in_flight_messages.stop()
 
     def close(self) -> None:
         self._seen.close()
-        self.held.stop()
-        if self._threads[0].is_alive() and not self.held.wait_until_told(_TELL_SECONDS):
+        self.in_flight_messages.stop()
+        if self._threads[0].is_alive() and not self.in_flight_messages.wait_for_actions(_TELL_SECONDS):
             logger.warning("the queue could not be told of all that is done: these messages come again and are deleted then")
-        self.held.end()
+        self.in_flight_messages.end()
         self._ending.set()
 
-    def settles_in(self, frame: Frame) -> float:
+    def settles_in(self, frame: InFlightFrame) -> float:
         """See Lease."""
         entry = self._store.stat(frame.key)
         now = time.monotonic()
@@ -150,7 +150,7 @@ class QueueIngest:
                 redrive.limit,
             )
 
-    def _verdict(self, frame: Frame) -> PoisonFrame | None:
+    def _verdict(self, frame: InFlightFrame) -> PoisonFrame | None:
         """A frame near the limit gets its sidecar while a message of it is still to be had, and nobody touches it."""
         if self._redrive is None or frame.receives < max(self._redrive.limit - 1, _MIN_RECEIVES):
             return None
@@ -162,7 +162,7 @@ class QueueIngest:
     # Threads: receive
 
     def _receive_for_ever(self) -> None:
-        while (wanted := self.held.want()) is not None:
+        while (wanted := self.in_flight_messages.want()) is not None:
             most, is_well = wanted
             began = time.monotonic()
             try:
@@ -174,41 +174,43 @@ class QueueIngest:
             else:
                 if not is_well:
                     logger.info("the queue answers again")
-                messages = self.held.polled(began, is_well, received)
+                messages = self.in_flight_messages.polled(began, is_well, received)
                 try:
                     self._take_in(messages)
                 except Exception:  # no thread can be started, say: a thread of ours must not end of it
                     logger.exception("messages could not be looked into: they come again")
-                    self.held.forget(messages)
+                    self.in_flight_messages.forget(messages)
                     self._ending.wait(_FIRST_BACK_OFF)
 
     def _poll_failed(self, error: Exception) -> None:
-        trouble = error if isinstance(error, QueueUnavailable) else QueueUnavailable(f"{type(error).__name__} of a poll")
-        if self.held.failed(trouble):
-            unforeseen = None if trouble is error else error
-            logger.warning("no frames from the queue, trying again until it answers: %s", trouble, exc_info=unforeseen)
+        outage = error if isinstance(error, QueueUnavailable) else QueueUnavailable(f"{type(error).__name__} of a poll")
+        if self.in_flight_messages.failed(outage):
+            unforeseen = None if outage is error else error
+            logger.warning("no frames from the queue, trying again until it answers: %s", outage, exc_info=unforeseen)
 
     def _problem(self) -> str | None:
-        trouble = self.held.trouble
-        return None if trouble is None else f"no frames from the queue, trying again: {trouble}"
+        outage = self.in_flight_messages.outage
+        return None if outage is None else f"no frames from the queue, trying again: {outage}"
 
-    def _take_in(self, messages: Sequence[Message]) -> None:
-        told = {message: self._keys(message) for message in messages}
-        keys = list(dict.fromkeys(key for found in told.values() for key in found or ()))
+    def _take_in(self, messages: Sequence[InFlightMessage]) -> None:
+        actions = {message: self._keys(message) for message in messages}
+        keys = list(dict.fromkeys(key for found in actions.values() for key in found or ()))
         began = time.monotonic()
         pending = self._look_at(keys)
-        for message, found in told.items():
+        for message, found in actions.items():
             if found is None:
-                self.held.forget([message])
+                self.in_flight_messages.forget([message])
             else:
                 looked = ((key, pending[key]) for key in found)
-                self.held.open(message, [(key, state.torn) for key, state in looked if state is not None], began)
+                self.in_flight_messages.open(
+                    message, [(key, state.replaces) for key, state in looked if state is not None], began
+                )
 
-    def _keys(self, message: Message) -> tuple[str, ...] | None:
+    def _keys(self, message: InFlightMessage) -> tuple[str, ...] | None:
         """None for a message that nobody can read: it is left to the redrive policy."""
         received = message.received
         try:
-            return frame_keys(received.body, self._place)
+            return frame_keys(received.body, self._address)
         except MessageUnreadable as error:
             if received.id not in self._unreadable:
                 self._unreadable[received.id] = None
@@ -248,7 +250,7 @@ class QueueIngest:
             return _Pending(None)
         if not there:
             return _Pending(None)
-        return None if is_whole(there) else _Pending(there)
+        return _Pending(there) if is_torn(there) else None
 
     # Threads: renew, tell, count
 
@@ -259,7 +261,7 @@ class QueueIngest:
         while not self._ending.wait(wait):
             began = time.monotonic()
             wait = period
-            messages = self.held.ours()
+            messages = self.in_flight_messages.ours()
             try:
                 for start in range(0, len(messages), BATCH):
                     if not self._renew(messages[start : start + BATCH]):
@@ -269,40 +271,42 @@ class QueueIngest:
                 wait = period / 4
             wait = max(0.0, wait - (time.monotonic() - began))
 
-    def _renew(self, messages: Sequence[Message]) -> bool:
-        again, lost = self._queue.renew([message.received.receipt for message in messages], self._visibility)
-        self.held.forget(messages[index] for index in lost)
-        return not again
+    def _renew(self, messages: Sequence[InFlightMessage]) -> bool:
+        retry_later, lost = self._queue.renew([message.received.receipt for message in messages], self._visibility)
+        self.in_flight_messages.forget(messages[index] for index in lost)
+        return not retry_later
 
     def _tell_for_ever(self) -> None:
         back_off = 0.0
-        while (told := self.held.to_tell()) is not None:
+        while (actions := self.in_flight_messages.due_actions()) is not None:
             try:
-                left = self._tell(told)
+                left = self._tell(actions)
             except QueueUnavailable as error:
                 if not back_off:
                     logger.warning("the queue cannot be told what is done, trying again: %s", error)
-                self.held.again(told)
+                self.in_flight_messages.retry_later(actions)
                 back_off = min(max(2 * back_off, _FIRST_BACK_OFF), _MAX_BACK_OFF)
                 self._ending.wait(back_off)
             else:
                 back_off = 0.0
                 if left.finished or left.returned:
-                    self.held.again(left)
+                    self.in_flight_messages.retry_later(left)
                     self._ending.wait(_FIRST_BACK_OFF)
 
-    def _tell(self, told: Told) -> Told:
+    def _tell(self, actions: QueueActions) -> QueueActions:
         """What is to be told again."""
-        if told.finished:
-            again = {told.finished[index] for index in self._queue.delete([m.received.receipt for m in told.finished])}
-            self.held.forget(message for message in told.finished if message not in again)
-            told = Told([message for message in told.finished if message in again], told.returned)
-        if told.returned:
-            failed, _ = self._queue.renew([message.received.receipt for message in told.returned], 0)
-            kept = {told.returned[index] for index in failed}
-            self.held.forget(message for message in told.returned if message not in kept)
-            told = Told(told.finished, [message for message in told.returned if message in kept])
-        return told
+        if actions.finished:
+            retry_later = {
+                actions.finished[index] for index in self._queue.delete([m.received.receipt for m in actions.finished])
+            }
+            self.in_flight_messages.forget(message for message in actions.finished if message not in retry_later)
+            actions = QueueActions([message for message in actions.finished if message in retry_later], actions.returned)
+        if actions.returned:
+            failed, _ = self._queue.renew([message.received.receipt for message in actions.returned], 0)
+            kept = {actions.returned[index] for index in failed}
+            self.in_flight_messages.forget(message for message in actions.returned if message not in kept)
+            actions = QueueActions(actions.finished, [message for message in actions.returned if message in kept])
+        return actions
 
     def _count_for_ever(self) -> None:
         while True:

@@ -10,19 +10,21 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeGuard
 
 from framecap.config import IngestConfig
 from framecap.errors import FrameGone, KeyRefused, StoreUnavailable
 from framecap.frames import is_frame_key
 from framecap.ingest.admission import LIMIT, Admission, Refill
 from framecap.ingest.base import Backlog
-from framecap.ingest.pending import Item, Pending
-from framecap.ingest.scan import Listing, pairs
+from framecap.ingest.directory_watch import DirectoryWatch
+from framecap.ingest.ownership import Ownership
+from framecap.ingest.pending import Pending, PendingFrame
 from framecap.ingest.shard import Shard
 from framecap.ingest.wall_clock import WallClock
-from framecap.ingest.watch import Watch
-from framecap.sidecar import is_whole
+from framecap.sidecars.sidecar import is_torn
 from framecap.stores.base import Entry, Store
+from framecap.stores.listing import Listing, pairs
 from framecap.telemetry import health
 
 logger = logging.getLogger(__name__)
@@ -30,20 +32,20 @@ logger = logging.getLogger(__name__)
 _MAX_BACK_OFF = 30.0  # seconds between two tries of a store that is away
 _SCAN_SHARE, _LONGEST_PAUSE = 0.1, 10.0  # of the time, at most, is spent on scans, as long as no pause gets longer (seconds)
 _HINTED_SCAN_SHARE, _HINTED_LONGEST_PAUSE = 0.02, 60.0  # where hints find what is new, and scans only what they miss
-_REFILL_SECONDS = 1.0  # between two looks whether there is room for what was left out
+_REFILL_SECONDS = 1.0  # between two looks whether there is room for what was skipped
 _MAX_SUSPECTS = 1000
 
 
 class ScanLease:
-    """A pending frame in a worker's hand."""
+    """A pending frame leased by a worker."""
 
-    given_up = None  # who kills its worker here is decoded by a child, and fails after some tries
+    terminal_error = None  # who kills its worker here is decoded by a child, and fails after some tries
 
-    def __init__(self, ingest: ScanIngest, item: Item) -> None:
+    def __init__(self, ingest: ScanIngest, item: PendingFrame) -> None:
         self._ingest = ingest
         self.entry: Entry = item.entry
         self.attempt: int = item.attempts + 1
-        self.torn: bytes | None = item.torn
+        self.replaces: bytes | None = item.replaces
         self._ended = False
 
     def settles_in(self) -> float:
@@ -71,9 +73,10 @@ class ScanIngest:
         self._config = config
         self._store = store
         self.pending = Pending(config.settle_seconds, config.scan_seconds / 2, admission=Admission(LIMIT))
-        self._listing = Listing(store, timedelta(seconds=config.look_back_seconds))
-        self._watch = None if watched is None else Watch(watched, self._on_file, self._on_folder)
+        self._listing = Listing(store, timedelta(seconds=config.lookback_seconds))
+        self._watch = None if watched is None else DirectoryWatch(watched, self._on_file, self._on_folder)
         self._shard = None if config.shard is None else Shard.parse(config.shard)
+        self._ownership = Ownership(store)
         self._suspects: set[str] = set()  # found by the last scan, and not yet told of by a hint
         self._renewed = -math.inf  # when hints were last found to be missing
         self._share = _SCAN_SHARE if watched is None else _HINTED_SCAN_SHARE
@@ -86,14 +89,15 @@ class ScanIngest:
         self._full_began = -math.inf  # of the last full scan that came to its end
         self._full_took = 0.0
         self._asked: float | None = None  # when `exhausted` was first wanted to be known
-        self._trouble: str | None = None  # why the last scan failed
+        self._outage: str | None = None  # why the last scan failed
         self._seen = ExitStack()
         self._thread = threading.Thread(target=self._run, name="framecap-scan", daemon=True)
 
     def start(self) -> None:
-        self._seen.enter_context(health.watching(ready=[lambda: self._trouble]))
+        self._seen.enter_context(health.watching(ready=[lambda: self._outage]))
         if self._watch is not None:
             self._watch.start()  # before the first scan: what appears in between is told of
+        self._ownership.start()
         self._thread.start()
 
     def lease(self, timeout: float) -> ScanLease | None:
@@ -109,8 +113,8 @@ class ScanIngest:
         idle_since = self.pending.idle_since()
         if idle_since is None:
             return False
-        if self._full_began > max(idle_since, self._asked):
-            return True
+        if self._full_began > max(idle_since, self._asked) and not self._ownership.skipped:
+            return self._ownership.complete
         self._want_full()
         return False
 
@@ -122,6 +126,7 @@ class ScanIngest:
             self._closing = True
             self._wake.notify_all()
         self._seen.close()
+        self._ownership.close()
         self.pending.close()
         if self._watch is not None:
             self._watch.stop()
@@ -133,12 +138,12 @@ class ScanIngest:
         entry = self._store.stat(key)
         self.pending.observe(entry, sure=False)
         seconds = self.pending.settles_in(key)
-        if self._store.hints and self._clock.steady_for() >= self._config.settle_seconds:
+        if self._store.hints and self._clock.stable_for() >= self._config.settle_seconds:
             seconds = min(seconds, max(0.0, entry.modified + self._config.settle_seconds - self._clock.now()))
         return seconds
 
     def finish(self, entry: Entry) -> None:
-        """A frame in hand is done; one that was replaced meanwhile is looked at again."""
+        """A frame in flight is done; one that was replaced meanwhile is looked at again."""
         if self.pending.done(entry.key, entry.etag):
             self._look(entry.key, finished=True)
 
@@ -201,22 +206,22 @@ class ScanIngest:
         except StoreUnavailable as error:
             if not self._back_off:
                 logger.warning("cannot scan, will try again: %s", error)
-            self._trouble = f"cannot scan, trying again: {error}"
+            self._outage = f"cannot scan, trying again: {error}"
             self._back_off = min(max(2 * self._back_off, self._config.scan_seconds), _MAX_BACK_OFF)
             self._want_full()
         except Exception:
             logger.exception("a scan failed, will try again")
-            self._trouble = "a scan failed, see the log; trying again"
+            self._outage = "a scan failed, see the log; trying again"
             self._back_off = _MAX_BACK_OFF
         else:
             if self._back_off:
                 logger.info("scans work again")
             self._back_off = 0.0
-            self._trouble = None
+            self._outage = None
         return not self._back_off
 
     def _pause(self, took: float, full: bool) -> None:
-        """Until the next scan is due, which is longer after a slow one; what was left out is looked for meanwhile.
+        """Until the next scan is due, which is longer after a slow one; what was skipped is looked for meanwhile.
 
         A wanted full scan comes sooner, but not at once after the last. Full scans are far apart as it is: a long one puts
         off only the next full one.
@@ -232,7 +237,7 @@ class ScanIngest:
             refilled = time.monotonic() + (time.monotonic() - began) / _SCAN_SHARE
 
     def _is_over(self, due: float, due_full: float, refilled: float) -> bool:
-        """Wait; whether the pause is over, or it is time to see whether there is room for what was left out."""
+        """Wait; whether the pause is over, or it is time to see whether there is room for what was skipped."""
         with self._wake:
             while not self._closing:
                 now = time.monotonic()
@@ -247,7 +252,7 @@ class ScanIngest:
         return True
 
     def refill(self) -> None:
-        """List the folders again in which frames were left out, as far as there is room."""
+        """List the folders again in which frames were skipped, as far as there is room."""
         for refill in self.pending.refills():
             self.pending.refilled(refill, self._refill_folder(refill))
 
@@ -275,16 +280,19 @@ class ScanIngest:
         first = self._full_began == -math.inf
         began = self.pending.begin_scan(full)
         self._suspects = set()
+        if full:
+            self._ownership.begin_full_scan()
         for frame, sidecar in pairs(self._listing.full() if full else self._listing.incremental()):
             if self._closing:
                 return
             if not self._is_ours(frame.key):
                 continue
-            torn = self._torn(frame, sidecar) if first and not self._store.whole_sidecars else None
-            if _is_there(sidecar) and torn is None:
+            replaces = self._torn(frame, sidecar) if first and not self._store.whole_sidecars else None
+            if _is_there(sidecar) and replaces is None:
+                self._ownership.check(frame, sidecar)
                 self.pending.drop(frame.key)
                 continue
-            unknown = self.pending.observe(frame, self._is_sure(frame.key), torn, listed=True)
+            unknown = self.pending.observe(frame, self._is_sure(frame.key), replaces, listed=True)
             if unknown and not first and len(self._suspects) < _MAX_SUSPECTS:
                 self._suspects.add(frame.key)
         for key in self.pending.unconfirmed(before=began):
@@ -302,13 +310,13 @@ class ScanIngest:
 
     def _torn(self, frame: Entry, sidecar: Entry | None) -> bytes | None:
         """The bytes of a young sidecar that is torn: its writer died in the middle."""
-        if sidecar is None or sidecar.size == 0 or time.time() - sidecar.modified > self._config.look_back_seconds:
+        if sidecar is None or sidecar.size == 0 or time.time() - sidecar.modified > self._config.lookback_seconds:
             return None
         try:
             data = self._store.read_sidecar(frame.key)
         except KeyRefused:  # no regular file: nothing of ours, and said by the listing
             return None
-        return data if data and not is_whole(data) else None
+        return data if data and is_torn(data) else None
 
     def _tend_watch(self) -> None:
         """Replace an observer that died, or that kept silent about what the last scan found."""
@@ -323,5 +331,5 @@ class ScanIngest:
             self._watch.renew()
 
 
-def _is_there(sidecar: Entry | None) -> bool:
+def _is_there(sidecar: Entry | None) -> TypeGuard[Entry]:
     return sidecar is not None and sidecar.size > 0

@@ -33,7 +33,7 @@ _RIGHTS = "sqs:ReceiveMessage, DeleteMessage, ChangeMessageVisibility and GetQue
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class ReceivedMessage:
     """One message. `sent` is in Unix seconds; `receipt` is what later calls name; `count` says the how-manieth receive."""
 
     id: str
@@ -51,8 +51,8 @@ class Redrive:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """How many messages are there, roughly: to be received now, in a worker's hand, delayed."""
+class QueueDepth:
+    """How many messages are there, roughly: to be received now, leased by a worker, delayed."""
 
     visible: int
     in_flight: int
@@ -93,21 +93,21 @@ class SqsQueue:
         except (ValueError, KeyError, TypeError):
             return None
 
-    def waiting(self) -> Waiting:
+    def waiting(self) -> QueueDepth:
         names: tuple[QueueAttributeNameType, ...] = (
             "ApproximateNumberOfMessages",
             "ApproximateNumberOfMessagesNotVisible",
             "ApproximateNumberOfMessagesDelayed",
         )
         found = self._attributes(*names)
-        return Waiting(*(int(found.get(name, 0)) for name in names))
+        return QueueDepth(*(int(found.get(name, 0)) for name in names))
 
     def _attributes(self, *names: QueueAttributeNameType) -> dict[str, str]:
         with self._guarded("GetQueueAttributes"):
             answer = self._client.get_queue_attributes(QueueUrl=self.url, AttributeNames=names)
             return {str(name): value for name, value in answer.get("Attributes", {}).items()}
 
-    def receive(self, most: int, wait_seconds: int, visibility_seconds: int) -> list[Received]:
+    def receive(self, most: int, wait_seconds: int, visibility_seconds: int) -> list[ReceivedMessage]:
         """At most `most` messages, after `wait_seconds` at the latest; they are ours for `visibility_seconds`."""
         with self._guarded("ReceiveMessage"):
             answer = self._patient.receive_message(
@@ -140,8 +140,8 @@ class SqsQueue:
                 ],
             )
             failed = answer.get("Failed", [])
-            again = [int(entry["Id"]) for entry in failed if not entry["SenderFault"]]
-            return again, [int(entry["Id"]) for entry in failed if entry["SenderFault"]]
+            retry_later = [int(entry["Id"]) for entry in failed if not entry["SenderFault"]]
+            return retry_later, [int(entry["Id"]) for entry in failed if entry["SenderFault"]]
 
     def send(self, bodies: Sequence[str]) -> list[int]:
         """Send up to ten messages; the indices of those that were not taken."""
@@ -238,9 +238,9 @@ def _client(session: boto3.Session, parts: SplitResult, config: S3Config, read_s
         raise ConfigError(f"ingest.queue: {mask(str(error))}: look at the URL and at store.s3") from None
 
 
-def _received(message: Mapping[str, Any]) -> Received:
+def _received(message: Mapping[str, Any]) -> ReceivedMessage:
     attributes = message.get("Attributes", {})
-    return Received(
+    return ReceivedMessage(
         message["MessageId"],
         message["ReceiptHandle"],
         message.get("Body", ""),

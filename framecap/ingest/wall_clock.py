@@ -24,7 +24,7 @@ class WallClock:
         """Unix seconds."""
         return self._wall()
 
-    def steady_for(self) -> float:
+    def stable_for(self) -> float:
         """Seconds since the clock was last found to have been set; infinity when it never was."""
         with self._lock:
             now = self._monotonic()

@@ -14,8 +14,8 @@ from framecap.telemetry import mask
 if TYPE_CHECKING:
     from framecap.config import StoreConfig
     from framecap.stores.base import Store
-    from framecap.stores.placed import Place
-    from framecap.stores.tree import Tree
+    from framecap.stores.combined import Backend
+    from framecap.stores.directory_backend import DirectoryBackend
 
 __all__ = ["open_store"]
 
@@ -29,14 +29,14 @@ def open_store(config: StoreConfig, lenient: bool = False, new_store: int = logg
     away: that a bucket does not answer, or may not be listed, is only said in the log. `new_store` is the level at which the
     log says that a directory was made. Raises ConfigError, MissingError (no credentials) and StoreUnavailable.
     """
-    from framecap.stores.placed import PlacedStore
+    from framecap.stores.combined import CombinedStore
 
-    frames, *others = _open_places(config, lenient, new_store)
+    frames, *others = _open_backends(config, lenient, new_store)
     same = all((other.address, other.directory) == (frames.address, frames.directory) for other in others)
-    return PlacedStore(frames) if same else PlacedStore(frames, *others)
+    return CombinedStore(frames) if same else CombinedStore(frames, *others)
 
 
-def _open_places(config: StoreConfig, lenient: bool, new_store: int) -> list[Place]:
+def _open_backends(config: StoreConfig, lenient: bool, new_store: int) -> list[Backend]:
     """The place of the frames, and that of the sidecars if it is given. Buckets share one client."""
     wanted = {"store.frames": config.frames, "store.sidecars": config.sidecars}
     addresses = {setting: address for setting, address in wanted.items() if address is not None}
@@ -52,9 +52,9 @@ def _open_places(config: StoreConfig, lenient: bool, new_store: int) -> list[Pla
     ]
 
 
-def _open_tree(address: str, setting: str, new_store: int) -> Tree:
-    from framecap.stores.local import LocalTree
-    from framecap.stores.mounted import MountedTree
+def _open_tree(address: str, setting: str, new_store: int) -> DirectoryBackend:
+    from framecap.stores.local_backend import LocalBackend
+    from framecap.stores.mount_backend import MountBackend
     from framecap.stores.mounts import file_system_of
 
     if "://" in address:
@@ -65,7 +65,7 @@ def _open_tree(address: str, setting: str, new_store: int) -> Tree:
             logger.log(new_store, "%s: %s was not there, it is made now", setting, mask(str(path)))
         path.mkdir(parents=True, exist_ok=True)
         root = path.resolve(strict=True)
-        return (MountedTree if file_system_of(root).remote else LocalTree)(root)
+        return (MountBackend if file_system_of(root).remote else LocalBackend)(root)
     except FileExistsError:
         raise ConfigError(f"{setting}: {mask(address)!r} is a file: give a directory") from None
     except RuntimeError:

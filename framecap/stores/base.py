@@ -23,18 +23,18 @@ class Entry:
     etag: str
 
 
-class Put(Enum):
+class PutResult(Enum):
     STORED = "stored"
     ALREADY_THERE = "already_there"
 
 
-class Commit(Enum):
+class CommitResult(Enum):
     COMMITTED = "committed"
     ALREADY_THERE = "already_there"
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ProbeFinding:
     """One line of a store's probe: what was tried, whether it held, and what follows from it."""
 
     what: str
@@ -73,7 +73,7 @@ class Store(Protocol):
     def list(self, prefix: str = "", after: str = "") -> Iterator[Entry]:
         """Frames and sidecars whose key starts with `prefix` and sorts after `after`, in the byte order of their keys.
 
-        A sidecar is listed under `sidecar_key(frame)`, wherever its root is. Hidden and unfinished names are left out, and
+        A sidecar is listed under `sidecar_key(frame)`, wherever its root is. Hidden and unfinished names are skipped, and
         so are keys that `check_key` refuses (each is logged once).
         """
         ...
@@ -90,24 +90,27 @@ class Store(Protocol):
         """The bytes of a frame. Raises FrameGone, FrameUnreadable, and OversizedFrame above `limit` bytes."""
         ...
 
-    def put_frame(self, key: str, data: bytes) -> Put:
+    def put_frame(self, key: str, data: bytes) -> PutResult:
         """Store a frame under a key that nothing has yet; what is there is never overwritten."""
         ...
 
-    def commit_sidecar(self, key: str, data: bytes) -> Commit:
+    def commit_sidecar(self, key: str, data: bytes) -> CommitResult:
         """Write the sidecar of frame `key`, once: durable and whole when this returns, ALREADY_THERE if another was first.
 
         An existing sidecar of size 0 (a writer died) counts as absent. Raises FolderClosed where this user may not
-        write into that one folder.
+        write into that one folder, and NameTaken where another program's file has the sidecar's name.
         """
         ...
 
     def read_sidecar(self, key: str) -> bytes | None:
-        """The bytes of the sidecar of frame `key`, or None."""
+        """The bytes under the name of frame `key`'s sidecar, or None; `sidecar.is_foreign` tells another program's."""
         ...
 
-    def replace_sidecar(self, key: str, data: bytes, if_match: bytes) -> Commit:
-        """Put another sidecar in place of the one whose bytes are `if_match`; ALREADY_THERE when it is another by now."""
+    def replace_sidecar(self, key: str, data: bytes, if_match: bytes) -> CommitResult:
+        """Put another sidecar in place of the one whose bytes are `if_match`; ALREADY_THERE when it is another by now.
+
+        Raises NameTaken where `if_match` is another program's file.
+        """
         ...
 
     def delete(self, key: str) -> None:
@@ -118,13 +121,14 @@ class Store(Protocol):
         """Delete many frames, in few requests; no error for those that are not there. Raises StoreUnavailable."""
         ...
 
-    def delete_sidecars(self, keys: Sequence[str]) -> None:
+    def delete_sidecars(self, keys: Sequence[str]) -> list[str]:
         """Delete the sidecars of many frames, in few requests; no error for those that are not there.
 
+        Another program's file under a sidecar's name stays; the keys of the other frames are returned.
         In a directory, folders of hours (days, months, years) that are empty then go with them. Raises StoreUnavailable.
         """
         ...
 
-    def probe(self) -> tuple[Finding, ...]:
+    def probe(self) -> tuple[ProbeFinding, ...]:
         """Try what the promise rests on (write, exclusive create, rename, read back) and clean up."""
         ...

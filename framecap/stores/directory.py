@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from framecap.stores.placed import PlacedStore
-from framecap.stores.tree import Tree
+from framecap.stores.combined import CombinedStore
+from framecap.stores.directory_backend import DirectoryBackend
 
 
-class DirectoryStore(PlacedStore):
+class DirectoryStore(CombinedStore):
     """A store in directories, local or mounted: what differs between them is the trees' business."""
 
-    def __init__(self, frames: Tree, sidecars: Tree | None = None) -> None:
+    def __init__(self, frames: DirectoryBackend, sidecars: DirectoryBackend | None = None) -> None:
         super().__init__(frames, sidecars)
         self._root = frames.root
 

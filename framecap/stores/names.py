@@ -17,21 +17,21 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._ -]{0,199}")
 
 
 class Refusals:
-    """What is left out of listings, each said once in the log, a thousand of them at most."""
+    """What is skipped of listings, each said once in the log, a thousand of them at most."""
 
     def __init__(self) -> None:
-        self._said: set[int] = set()
+        self._logged: set[int] = set()
 
     def say(self, key: str, reason: str) -> None:
-        """Say once why a key is left out."""
+        """Say once why a key is skipped."""
         mark = hash(key)
-        if mark in self._said or len(self._said) > MAX_REMEMBERED_REFUSALS:
+        if mark in self._logged or len(self._logged) > MAX_REMEMBERED_REFUSALS:
             return
-        self._said.add(mark)
-        if len(self._said) > MAX_REMEMBERED_REFUSALS:
-            logger.warning("more than %d names are left out: no more of them are logged", MAX_REMEMBERED_REFUSALS)
+        self._logged.add(mark)
+        if len(self._logged) > MAX_REMEMBERED_REFUSALS:
+            logger.warning("more than %d names are skipped: no more of them are logged", MAX_REMEMBERED_REFUSALS)
         else:
-            logger.warning("left out: %s: %s", mask(ascii(key[:200])), reason)
+            logger.warning("skipped: %s: %s", mask(ascii(key[:200])), reason)
 
     def accepts(self, folder: str, name: str) -> bool:
         """Whether a key can be made of a folder (with its final `/`) and a name (a folder's ends in `/`); if not, said."""

@@ -17,14 +17,14 @@ from urllib.parse import urlsplit
 from botocore.exceptions import ClientError
 
 from framecap.errors import OversizedFrame, StoreUnavailable
-from framecap.stores.base import Entry, Finding
+from framecap.stores.base import Entry, ProbeFinding
 from framecap.stores.s3_client import S3Address, make_client, parse_address
 from framecap.stores.s3_errors import (
+    CLIENT_ERRORS,
     CONFLICT,
     DENIED,
     EXISTS,
     NOT_IMPLEMENTED,
-    TROUBLE,
     code_of,
     explain,
     guarded,
@@ -66,7 +66,7 @@ class Server:
             logger.warning("%s", WEAKER)
 
 
-class S3Place:
+class S3Backend:
     """The objects below one prefix of a bucket. Safe to use from several threads."""
 
     directory = None
@@ -90,12 +90,12 @@ class S3Place:
         """
         try:
             self._keys.look()
-        except TROUBLE as error:
-            trouble = explain(error).at_start(self.address)
+        except CLIENT_ERRORS as error:
+            outage = explain(error).at_start(self.address)
             denied = isinstance(error, ClientError) and code_of(error) == "AccessDenied"
-            if not lenient or not (denied or isinstance(trouble, StoreUnavailable)):
-                raise trouble from None
-            logger.warning("%s", trouble)
+            if not lenient or not (denied or isinstance(outage, StoreUnavailable)):
+                raise outage from None
+            logger.warning("%s", outage)
 
     def entries(self, prefix: str = "", after: str = "") -> Iterator[Entry]:
         return self._keys.entries(prefix, after)
@@ -118,7 +118,7 @@ class S3Place:
                 if self._server.conditions is Conditions.HONOURED:
                     return self._create(path, data)
                 return self._create_unsure(path, data)
-            except TROUBLE as error:
+            except CLIENT_ERRORS as error:
                 if self._is_done_all_the_same(error, path, data):
                     return True
                 raise
@@ -127,7 +127,7 @@ class S3Place:
         with guarded("write", self._objects.where(path)):
             try:
                 return self._replace(path, data, if_match)
-            except TROUBLE as error:
+            except CLIENT_ERRORS as error:
                 if self._is_done_all_the_same(error, path, data):
                     return True
                 raise
@@ -141,7 +141,7 @@ class S3Place:
             with guarded("delete", self._objects.where(paths[start])):
                 self._objects.delete_all(paths[start : start + DELETED_AT_ONCE])
 
-    def probe(self) -> tuple[Finding, ...]:
+    def probe(self) -> tuple[ProbeFinding, ...]:
         return probe(self._objects, self._keys)
 
     def _replace(self, path: str, data: bytes, if_match: bytes) -> bool:
@@ -171,7 +171,7 @@ class S3Place:
             return False  # the server has refused it
         try:
             return self._objects.holds(path, data)
-        except TROUBLE:
+        except CLIENT_ERRORS:
             return False
 
     def _create(self, path: str, data: bytes, retried: bool = False) -> bool:
@@ -243,7 +243,7 @@ class S3Place:
         except ClientError as error:
             if status_of(error) in (EXISTS, CONFLICT):
                 self._server.conditions = Conditions.HONOURED
-        except TROUBLE:
+        except CLIENT_ERRORS:
             pass  # it is written; the next write learns
         else:
             self._server.ignores_conditions()
@@ -264,10 +264,10 @@ class S3:
         parsed = {setting: parse_address(address, setting) for setting, address in addresses.items()}
         client = make_client(config)
         server = Server(client.meta.endpoint_url)
-        self._places = {setting: S3Place(client, address, config, server) for setting, address in parsed.items()}
+        self._backends = {setting: S3Backend(client, address, config, server) for setting, address in parsed.items()}
 
-    def open(self, setting: str, lenient: bool) -> S3Place:
+    def open(self, setting: str, lenient: bool) -> S3Backend:
         """The place of a setting, looked at."""
-        place = self._places[setting]
-        place.open(lenient)
-        return place
+        backend = self._backends[setting]
+        backend.open(lenient)
+        return backend

@@ -17,7 +17,7 @@ from framecap.telemetry import mask, store_errors
 
 # botocore lets through what goes wrong while credentials are renewed: a token's file that is gone, a program that does not
 # start (OSError), a renewal that gives old ones (RuntimeError)
-TROUBLE = (BotoCoreError, ClientError, ResponseParserError, HTTPError, OSError, RuntimeError)
+CLIENT_ERRORS = (BotoCoreError, ClientError, ResponseParserError, HTTPError, OSError, RuntimeError)
 
 EXISTS, CONFLICT, NOT_IMPLEMENTED = 412, 409, 501  # answers to a conditional write
 DENIED = 403  # to any request
@@ -100,7 +100,7 @@ def guarded(operation: str, where: str) -> Iterator[None]:
     """Trouble of the block as StoreUnavailable, counted; KeyRefused and FrameUnreadable where it is about one key alone."""
     try:
         yield
-    except TROUBLE as error:
+    except CLIENT_ERRORS as error:
         code = code_of(error) if isinstance(error, ClientError) else ""
         if code in ("KeyTooLongError", "KeyTooLong"):
             raise KeyRefused(f"{where[:300]!a}: too long for this store: shorten the prefix or the name") from None
@@ -111,7 +111,7 @@ def guarded(operation: str, where: str) -> Iterator[None]:
 
 
 def explain(error: Exception) -> Explanation:
-    """What an exception of TROUBLE means."""
+    """What an exception of CLIENT_ERRORS means."""
     if isinstance(error, ClientError):
         return _explain_answer(error)
     name = type(error).__name__
@@ -138,7 +138,7 @@ def explain(error: Exception) -> Explanation:
 
 def _explain_answer(error: ClientError) -> Explanation:
     code, status = code_of(error), status_of(error)
-    said = mask(str(error.response.get("Error", {}).get("Message", "")))[:_MAX_MESSAGE]
+    message = mask(str(error.response.get("Error", {}).get("Message", "")))[:_MAX_MESSAGE]
     if code.startswith("KMS"):
         return _KMS
     if code in _OTHER_REGION:
@@ -152,7 +152,9 @@ def _explain_answer(error: ClientError) -> Explanation:
         )
     if code in _CODES:
         known = _CODES[code]
-        return Explanation(f"{known.reason} ({said})", known.advice, known.kind) if known is _DENIED and said else known
+        return (
+            Explanation(f"{known.reason} ({message})", known.advice, known.kind) if known is _DENIED and message else known
+        )
     if status >= 500 or status == 429 or code in ("SlowDown", "RequestTimeout"):
         return Explanation(f"{_BUSY.reason} ({code})", _BUSY.advice)
-    return Explanation(f"{code}: {said}", "it is tried again")
+    return Explanation(f"{code}: {message}", "it is tried again")

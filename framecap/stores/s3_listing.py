@@ -118,7 +118,7 @@ class Keys:
                         yield key, key
 
     def _entry(self, key: str, item: ObjectTypeDef) -> Entry | None:
-        """The entry of a key that is a frame's or sidecar's; what no key of ours can be is left out, and said once."""
+        """The entry of a key that is a frame's or sidecar's; what no key of ours can be is skipped, and said once."""
         folder, slash, name = key.rpartition("/")
         if not is_listed(name) or name.startswith(".") or folder.startswith(".") or "/." in folder:
             return None

@@ -12,7 +12,7 @@ from framecap.errors import OversizedFrame
 from framecap.frames import SIDECAR_SUFFIX
 from framecap.stores.base import Entry
 from framecap.stores.s3_client import S3Address
-from framecap.stores.s3_errors import TROUBLE, is_missing
+from framecap.stores.s3_errors import CLIENT_ERRORS, is_missing
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -63,7 +63,7 @@ class Objects:
                     raise OversizedFrame(f"{path[:200]!a}: {size} bytes, the limit is {limit}")
                 try:
                     return body.read(), answer["ETag"].strip('"')
-                except TROUBLE:
+                except CLIENT_ERRORS:
                     if not tries_left:
                         raise
         return None

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from botocore.exceptions import ClientError
 
-from framecap.stores.base import Finding
-from framecap.stores.s3_errors import CONFLICT, EXISTS, NOT_IMPLEMENTED, TROUBLE, explain, is_missing, status_of
+from framecap.stores.base import ProbeFinding
+from framecap.stores.s3_errors import CLIENT_ERRORS, CONFLICT, EXISTS, NOT_IMPLEMENTED, explain, is_missing, status_of
 from framecap.stores.s3_listing import Keys
 from framecap.stores.s3_objects import Objects
 
@@ -21,7 +21,7 @@ _OBJECT = ".framecap-probe.jpg.json"  # the right to write sidecars is enough fo
 _CONTENT = b"framecap check was here: this may be deleted\n"
 
 
-def probe(objects: Objects, keys: Keys) -> tuple[Finding, ...]:
+def probe(objects: Objects, keys: Keys) -> tuple[ProbeFinding, ...]:
     """Write, write again, read back, list, delete."""
     try:
         keys.look()
@@ -30,22 +30,24 @@ def probe(objects: Objects, keys: Keys) -> tuple[Finding, ...]:
         other = _refused(lambda: objects.put_over(_OBJECT, _CONTENT, "0" * 32))
         whole = objects.holds(_OBJECT, _CONTENT)
         deleted = _delete(objects)
-    except TROUBLE as error:
+    except CLIENT_ERRORS as error:
         meaning = explain(error)
-        return (Finding("list, write and read back", False, f"{meaning.reason}: {meaning.advice}"),)
+        return (ProbeFinding("list, write and read back", False, f"{meaning.reason}: {meaning.advice}"),)
     order = "folder by folder, as this server lists; put in order here" if keys.by_folder else "in the byte order of keys"
     return (
-        Finding("list", True, order),
-        Finding("write an object and read it back", whole, "sidecars are never torn: an object appears whole or not at all"),
-        Finding("refuse to create it again", again, ONE_COMMIT if again else WEAKER),
-        Finding(
+        ProbeFinding("list", True, order),
+        ProbeFinding(
+            "write an object and read it back", whole, "sidecars are never torn: an object appears whole or not at all"
+        ),
+        ProbeFinding("refuse to create it again", again, ONE_COMMIT if again else WEAKER),
+        ProbeFinding(
             "refuse to replace what is not expected",
             other,
             "of two workers that replace a torn sidecar, one does"
             if other
             else "this server ignores If-Match: two workers may both replace a torn sidecar, and the later one's stays",
         ),
-        Finding(
+        ProbeFinding(
             "delete", True, "only `framecap prune` needs it" if deleted else f"not allowed, nor needed: {_OBJECT} stays"
         ),
     )

@@ -1,17 +1,19 @@
-"""What every room may use to be seen from outside: log lines without credentials, metrics, health. Imports no other room.
+"""What every package may use to be seen from outside: log lines without credentials, metrics, health. Imports no other
+package.
 
 The HTTP server that shows them is `telemetry/server.py`, imported by who starts one.
 """
 
 from __future__ import annotations
 
-from framecap.telemetry.checks import Health, Pulse, health
-from framecap.telemetry.logs import JsonLines, TextLines, forward_logging, set_up_logging
+from framecap.telemetry.checks import Health, Heartbeat, health
+from framecap.telemetry.logs import JsonFormatter, TextFormatter, forward_logging, set_up_logging
 from framecap.telemetry.masking import MASK, mask, mask_all, without_secrets
 from framecap.telemetry.metrics import (
     events,
     events_oldest_seconds,
     events_waiting,
+    foreign_sidecars,
     frames_captured,
     frames_committed,
     frames_dropped,
@@ -20,6 +22,9 @@ from framecap.telemetry.metrics import (
     model_reloads,
     oldest_pending_seconds,
     pending_frames,
+    refine_budget_left,
+    refine_waiting,
+    refined,
     source_freezes,
     source_reconnects,
     spooled_bytes,
@@ -31,12 +36,13 @@ from framecap.telemetry.metrics import (
 __all__ = [
     "MASK",
     "Health",
-    "JsonLines",
-    "Pulse",
-    "TextLines",
+    "Heartbeat",
+    "JsonFormatter",
+    "TextFormatter",
     "events",
     "events_oldest_seconds",
     "events_waiting",
+    "foreign_sidecars",
     "forward_logging",
     "frames_captured",
     "frames_committed",
@@ -49,6 +55,9 @@ __all__ = [
     "model_reloads",
     "oldest_pending_seconds",
     "pending_frames",
+    "refine_budget_left",
+    "refine_waiting",
+    "refined",
     "set_up_logging",
     "source_freezes",
     "source_reconnects",

@@ -12,7 +12,7 @@ Check = Callable[[], str | None]  # the reason why something is not well, or Non
 _IDLE = "nothing is at work yet, or any more"
 
 
-class Pulse:
+class Heartbeat:
     """A loop that moves beats; one that has not beaten for `limit_seconds` hangs. Beaten by one thread, felt by any."""
 
     def __init__(self, name: str, limit_seconds: float) -> None:

@@ -14,7 +14,7 @@ from framecap.telemetry.masking import mask, mask_all
 _PLAIN_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
-class JsonLines(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     """One JSON object a line: time, level, logger, message, whatever `extra` holds, the traceback; all of it masked."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -32,7 +32,7 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-class TextLines(logging.Formatter):
+class TextFormatter(logging.Formatter):
     """A line for people, masked; control characters of the message are escaped, so that no name can fake a line."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -81,7 +81,7 @@ def forward_logging(level: str, style: str, write: Callable[[str], None]) -> Non
 
 
 def _set_handler(level: str, style: str, handler: logging.Handler) -> None:
-    handler.setFormatter(TextLines() if style == "text" else JsonLines())
+    handler.setFormatter(TextFormatter() if style == "text" else JsonFormatter())
     root = logging.getLogger("framecap")
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

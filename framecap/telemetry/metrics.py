@@ -12,7 +12,7 @@ frames_captured = Counter("framecap_frames_captured_total", "Frames that capture
 frames_dropped = Counter("framecap_dropped_frames_total", "Frames that capture dropped", ["camera", "reason"])
 source_reconnects = Counter("framecap_source_reconnects_total", "Times a source was opened again", ["camera"])
 source_freezes = Counter(
-    "framecap_source_freezes_total", "Times a live source went on sending one and the same picture", ["camera"]
+    "framecap_source_freezes_total", "Times a live source went on sending one and the same image", ["camera"]
 )
 spooled_frames = Gauge("framecap_spooled_frames", "Frames that wait in capture's spool for the store", ["camera"])
 spooled_bytes = Gauge("framecap_spooled_bytes", "Bytes of the frames in capture's spool", ["camera"])
@@ -26,6 +26,12 @@ events = Counter(
 )
 events_waiting = Gauge("framecap_events_waiting", "Events that wait to be delivered", ["action"])
 events_oldest_seconds = Gauge("framecap_events_oldest_waiting_seconds", "Age of the oldest waiting event", ["action"])
+foreign_sidecars = Gauge("framecap_foreign_sidecars", "Frames that get no sidecar: another program's file has its name")
+refined = Counter(
+    "framecap_refined_total", "Second looks by outcome: refined, failed, superseded, too_old, dropped", ["outcome"]
+)
+refine_waiting = Gauge("framecap_refine_waiting", "Frames that wait for a second look")
+refine_budget_left = Gauge("framecap_refine_budget_left", "Second looks that the budget allows at the moment")
 store_errors = Counter("framecap_store_errors_total", "Store operations that failed", ["operation"])
 model_reloads = Counter("framecap_model_reloads_total", "Times another model was asked for (SIGHUP)", ["outcome"])
 model = Info("framecap_model", "The model that captions at present")
@@ -34,5 +40,7 @@ _build.info({"version": framecap.__version__, "python": platform.python_version(
 
 for _status in ("captioned", "duplicate", "skipped", "failed"):
     frames_committed.labels(_status)  # a rate needs a series that was 0 before
+for _outcome in ("refined", "failed", "superseded", "too_old", "dropped"):
+    refined.labels(_outcome)
 for _outcome in ("loaded", "failed"):
     model_reloads.labels(_outcome)

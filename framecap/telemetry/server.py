@@ -24,14 +24,14 @@ logger = logging.getLogger(__name__)
 
 _MAX_CONNECTIONS = 16
 _SILENCE_SECONDS = 5.0  # of a client, until its connection is closed
-_GLANCE_SECONDS = 0.2  # how soon the end is seen
+_POLL_SECONDS = 0.2  # how soon the end is seen
 _MAX_REASON = 500  # characters
 
 StartResponse = Callable[[str, list[tuple[str, str]]], object]
 Application = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
 
 
-class Seen(Protocol):
+class TelemetrySource(Protocol):
     """What is asked: one process, or several together."""
 
     def not_alive(self) -> list[str]: ...
@@ -55,7 +55,7 @@ class ThisProcess:
 
 
 @contextmanager
-def serving(host: str, port: int, seen: Seen) -> Iterator[str]:
+def serving(host: str, port: int, seen: TelemetrySource) -> Iterator[str]:
     """Within, the three paths are served by threads of their own; gives the address, such as http://127.0.0.1:9464.
 
     Port 0 is a free one. Raises ConfigError when nobody can listen there.
@@ -66,7 +66,7 @@ def serving(host: str, port: int, seen: Seen) -> Iterator[str]:
     logger.info("metrics and health: %s/metrics, /livez and /readyz", address)
     if not ipaddress.ip_address(str(where).partition("%")[0]).is_loopback:
         logger.warning("%s is open to everybody who can reach this machine: metrics name the cameras", address)
-    thread = threading.Thread(target=server.serve_forever, args=(_GLANCE_SECONDS,), name="telemetry", daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(_POLL_SECONDS,), name="telemetry", daemon=True)
     thread.start()
     try:
         yield address
@@ -75,7 +75,7 @@ def serving(host: str, port: int, seen: Seen) -> Iterator[str]:
         server.server_close()
 
 
-def application(seen: Seen) -> Application:
+def application(seen: TelemetrySource) -> Application:
     """The three paths as a WSGI application."""
     registry = CollectorRegistry()
     registry.register(_Collected(seen))
@@ -98,7 +98,7 @@ def application(seen: Seen) -> Application:
 
 
 class _Collected(Collector):
-    def __init__(self, seen: Seen) -> None:
+    def __init__(self, seen: TelemetrySource) -> None:
         self._seen = seen
 
     def collect(self) -> Iterable[Metric]:
@@ -120,7 +120,7 @@ def _one_line(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in mask(text))[:_MAX_REASON]
 
 
-def _listen(host: str, port: int, seen: Seen) -> _Server:
+def _listen(host: str, port: int, seen: TelemetrySource) -> _Server:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         server = _Server(family, (str(address[0]), port))

@@ -14,14 +14,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from framecap.sidecar import Sidecar
+from framecap.sidecars.sidecar import Sidecar
 
 GAP = timedelta(seconds=60)  # a camera that says nothing for longer has stopped
 FIRST_STEP = timedelta(seconds=1)  # of a camera of which one frame is known
 _SAME_RECORDING = timedelta(milliseconds=10)  # positions are rounded
 
 
-def shown_caption(sidecar: Sidecar) -> str | None:
+def displayed_caption(sidecar: Sidecar) -> str | None:
     """What is shown of a frame: its steady caption where it has one, else its own; None when it has no caption."""
     return sidecar.steady_caption or sidecar.caption
 
@@ -129,7 +129,7 @@ class Segmenter:
 
     def add(self, sidecar: Sidecar) -> Segment | None:
         """The segment that this frame ends, if it ends one."""
-        caption = shown_caption(sidecar)
+        caption = displayed_caption(sidecar)
         if caption is None:
             return None
         camera = sidecar.frame.camera

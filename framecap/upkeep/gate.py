@@ -1,6 +1,6 @@
-"""Two models and a golden set in; what each says of its pictures, how good and how fast that is, and a verdict, out.
+"""Two models and a golden set in; what each says of its images, how good and how fast that is, and a verdict, out.
 
-A golden set is a folder of pictures. Beside a picture `a.jpg` may stand `a.jpg.txt`: what people would say of it, one
+A golden set is a folder of images. Beside an image `a.jpg` may stand `a.jpg.txt`: what people would say of it, one
 caption a line. With references the captions are scored; without, only what the models think of themselves is known.
 """
 
@@ -14,16 +14,16 @@ from pathlib import Path
 
 import numpy as np
 
-from framecap.captioning.bleu import bleu, counts
 from framecap.captioning.caption import Caption, Captioner
-from framecap.captioning.cider import CiderD
 from framecap.config import WorkerConfig
+from framecap.decoding.pool import DecodedFrame, DecoderPool, DecoderSettings
 from framecap.errors import ConfigError, FramecapError
 from framecap.frames import is_frame_key
-from framecap.worker.captions import SteadyCaptioner
-from framecap.worker.decoders import Decoded, DecoderPool, DecoderSettings
+from framecap.scoring.bleu import bleu, counts
+from framecap.scoring.cider import CiderD
+from framecap.worker.resilient_captioner import ResilientCaptioner
 
-FEWEST_PICTURES = 10  # with fewer nothing can be said of how rare a word is, nor of chance
+FEWEST_IMAGES = 10  # with fewer nothing can be said of how rare a word is, nor of chance
 _PUBLISHED = 100  # CIDEr-D is published as so many times the formula's value
 _SAMPLES = 1000  # of a bootstrap
 _MAX_REFERENCES_BYTES = 1 << 16
@@ -33,8 +33,8 @@ Words = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Golden:
-    """A picture of the set, by its path below the folder, and its references as words."""
+class GoldenFrame:
+    """An image of the set, by its path below the folder, and its references as words."""
 
     name: str
     path: Path
@@ -51,8 +51,8 @@ class Thresholds:
 
 
 @dataclass(slots=True)
-class Side:
-    """One of the two models: what it said of each picture, and the seconds that took."""
+class ModelResult:
+    """One of the two models: what it said of each image, and the seconds that took."""
 
     name: str
     hash: str
@@ -64,7 +64,7 @@ class Side:
         return sum(isinstance(answer, Exception) for answer in self.answers)
 
     @property
-    def pictures_per_second(self) -> float:
+    def images_per_second(self) -> float:
         return len(self.answers) / self.seconds
 
     @property
@@ -85,8 +85,8 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
-    """CIDEr-D of each picture, as published; BLEU-4 of all, 0 to 1. A picture without a caption has no words."""
+class ScoredFrame:
+    """CIDEr-D of each image, as published; BLEU-4 of all, 0 to 1. An image without a caption has no words."""
 
     cider_d: list[float]
     bleu_4: float
@@ -97,41 +97,41 @@ class Verdict:
     """`problems` says why the new model does not pass; `gain` is in points of CIDEr-D, with its 95% interval, or None."""
 
     problems: tuple[str, ...]
-    old: Scored | None
-    new: Scored | None
+    old: ScoredFrame | None
+    new: ScoredFrame | None
     gain: float | None
     interval: tuple[float, float] | None
 
 
-def golden_set(folder: Path) -> list[Golden]:
-    """The pictures of the folder, in the order of their names. Raises ConfigError."""
+def golden_set(folder: Path) -> list[GoldenFrame]:
+    """The images of the folder, in the order of their names. Raises ConfigError."""
     if not folder.is_dir():
-        raise ConfigError(f"--golden: {folder}: no such folder: give one that holds pictures")
+        raise ConfigError(f"--golden: {folder}: no such folder: give one that holds images")
     paths = [
         path for path in sorted(folder.rglob("*")) if path.is_file() and is_frame_key(path.relative_to(folder).as_posix())
     ]
-    if len(paths) < FEWEST_PICTURES:
-        raise ConfigError(f"--golden: {folder}: {len(paths)} pictures are too few to judge by: {FEWEST_PICTURES} at least")
-    found = [Golden(path.relative_to(folder).as_posix(), path, _references(path)) for path in paths]
+    if len(paths) < FEWEST_IMAGES:
+        raise ConfigError(f"--golden: {folder}: {len(paths)} images are too few to judge by: {FEWEST_IMAGES} at least")
+    found = [GoldenFrame(path.relative_to(folder).as_posix(), path, _references(path)) for path in paths]
     without = [golden.name for golden in found if not golden.references]
     if without and len(without) < len(found):
         raise ConfigError(
-            f"--golden: {folder}: {len(without)} of {len(found)} pictures have no references, first of all {without[0]}: "
+            f"--golden: {folder}: {len(without)} of {len(found)} images have no references, first of all {without[0]}: "
             f"write captions into {without[0]}.txt, one a line, or give none any"
         )
     return found
 
 
 def compare(
-    golden: Sequence[Golden], old: Captioner, new: Captioner, config: WorkerConfig, on_picture: Callable[[int], object]
-) -> tuple[Side, Side]:
+    golden: Sequence[GoldenFrame], old: Captioner, new: Captioner, config: WorkerConfig, on_image: Callable[[int], object]
+) -> tuple[ModelResult, ModelResult]:
     """Caption the set with both, batch by batch in turns, so that what else the machine does is the same for both.
 
-    `on_picture` hears of how many more are done.
+    `on_image` hears of how many more are done.
     """
     config = config.filled_in(old.batch_size, old.lanes)
-    sides = tuple(Side(captioner.model.name, captioner.model.bundle_hash) for captioner in (old, new))
-    lookers = [_Looker(captioner, config) for captioner in (old, new)]
+    sides = tuple(ModelResult(captioner.model.name, captioner.model.bundle_hash) for captioner in (old, new))
+    lookers = [_ModelRunner(captioner, config) for captioner in (old, new)]
     try:
         for start in range(0, len(golden), config.batch_size):
             batch = golden[start : start + config.batch_size]
@@ -140,19 +140,19 @@ def compare(
                 answers, seconds = looker.caption(data)
                 side.answers += answers
                 side.seconds += seconds
-            on_picture(len(batch))
+            on_image(len(batch))
     finally:
         for looker in lookers:
             looker.close()
     return sides[0], sides[1]
 
 
-def judge(golden: Sequence[Golden], old: Side, new: Side, thresholds: Thresholds) -> Verdict:
+def judge(golden: Sequence[GoldenFrame], old: ModelResult, new: ModelResult, thresholds: Thresholds) -> Verdict:
     """Whether the new model may take the old one's place."""
     problems = []
     if new.failed > old.failed:
-        problems.append(f"it fails on {new.failed} pictures, the old one on {old.failed}")
-    speed = new.pictures_per_second / old.pictures_per_second
+        problems.append(f"it fails on {new.failed} images, the old one on {old.failed}")
+    speed = new.images_per_second / old.images_per_second
     if speed < thresholds.speed:
         problems.append(f"it has {speed:.2f} of the old one's speed, less than {thresholds.speed:g}")
     if not golden[0].references:
@@ -172,22 +172,22 @@ def words_of(text: str) -> Words:
     return tuple(_WORD.findall(text.lower()))
 
 
-def _by_confidence(old: Side, new: Side, thresholds: Thresholds) -> list[str]:
+def _by_confidence(old: ModelResult, new: ModelResult, thresholds: Thresholds) -> list[str]:
     """What speaks against the new model where there are no references: only calibrated confidences can be compared."""
     if old.uncertain is None or new.uncertain is None or old.confidence is None or new.confidence is None:
-        return ["nobody can tell: the pictures have no references, and not both models are calibrated"]
+        return ["nobody can tell: the images have no references, and not both models are calibrated"]
     gain = 100 * (new.confidence - old.confidence)
     if gain < thresholds.gain:
         return [f"its mean confidence changes by {gain / 100:+.3f}, less than {thresholds.gain / 100:+g}"]
     return []
 
 
-def _scored(golden: Sequence[Golden], side: Side) -> Scored:
+def _scored(golden: Sequence[GoldenFrame], side: ModelResult) -> ScoredFrame:
     cider = CiderD([one.references for one in golden])
-    said = [words_of(answer.text) if isinstance(answer, Caption) else () for answer in side.answers]
-    cider_d = [_PUBLISHED * cider.score(photo, [words])[0] for photo, words in enumerate(said)]
-    sums = np.sum([counts(words, one.references) for words, one in zip(said, golden, strict=True)], axis=0)
-    return Scored(cider_d, float(bleu(sums[np.newaxis].astype(np.float64))[3][0]))
+    output = [words_of(answer.text) if isinstance(answer, Caption) else () for answer in side.answers]
+    cider_d = [_PUBLISHED * cider.score(photo, [words])[0] for photo, words in enumerate(output)]
+    sums = np.sum([counts(words, one.references) for words, one in zip(output, golden, strict=True)], axis=0)
+    return ScoredFrame(cider_d, float(bleu(sums[np.newaxis].astype(np.float64))[3][0]))
 
 
 def _references(path: Path) -> tuple[Words, ...]:
@@ -211,31 +211,31 @@ def _read(path: Path, limit: int) -> bytes:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-class _Looker:
-    """A captioner and decoders that make its pictures."""
+class _ModelRunner:
+    """A captioner and decoders that make its images."""
 
     def __init__(self, captioner: Captioner, config: WorkerConfig) -> None:
         settings = DecoderSettings(
-            captioner.image_size, config.max_pixels, config.decode_timeout_seconds, squash=captioner.squashes
+            captioner.image_size, config.max_pixels, config.decode_timeout_seconds, square_resize=captioner.square_input
         )
         self._pool = DecoderPool(settings, 1)
-        self._captioner = SteadyCaptioner(captioner, config.batch_size)
+        self._captioner = ResilientCaptioner(captioner, config.batch_size)
         size = captioner.image_size
-        captioner.caption(np.full((1, size, size, 3), 127, np.uint8))  # the first picture takes longest
+        captioner.caption(np.full((1, size, size, 3), 127, np.uint8))  # the first image takes longest
 
-    def caption(self, pictures: Sequence[bytes]) -> tuple[list[Caption | Exception], float]:
+    def caption(self, images: Sequence[bytes]) -> tuple[list[Caption | Exception], float]:
         """An answer for each, and the seconds that the captioner took."""
-        decoded = [self._decode(picture) for picture in pictures]
-        pixels = [one.pixels for one in decoded if isinstance(one, Decoded)]
+        decoded = [self._decode(image) for image in images]
+        pixels = [one.pixels for one in decoded if isinstance(one, DecodedFrame)]
         started = time.perf_counter()
         captions = iter(self._captioner.caption(pixels))
         seconds = time.perf_counter() - started
-        return [next(captions) if isinstance(one, Decoded) else one for one in decoded], seconds
+        return [next(captions) if isinstance(one, DecodedFrame) else one for one in decoded], seconds
 
     def close(self) -> None:
         self._pool.close()
 
-    def _decode(self, data: bytes) -> Decoded | Exception:
+    def _decode(self, data: bytes) -> DecodedFrame | Exception:
         try:
             return self._pool.decode(data)
         except FramecapError as error:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from framecap.errors import ConfigError, FrameGone
 from framecap.frames import SIDECAR_SUFFIX, UNSORTED, camera_of, parse_key
-from framecap.ingest.scan import pairs
+from framecap.sidecars.status_reader import FOREIGN, TORN, read_statuses
 from framecap.stores.base import Entry, Store
-from framecap.upkeep.reading import TORN, read_sidecars
+from framecap.stores.listing import pairs
 
 _BATCH = 1000  # S3's limit of a deletion
 _FOREIGN = 20  # frames of other programs in a batch: the last of them is looked at soon before the first is deleted
@@ -24,15 +24,15 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}  # seconds
 _AGE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([smhdw])")
 
 
-def parse_age(text: str) -> timedelta:
-    """`30d` as a time span; also s, m (minutes), h and w. Raises ConfigError."""
+def parse_age(text: str, flag: str = "--older-than") -> timedelta:
+    """`30d` as a time span; also s, m (minutes), h and w. Raises ConfigError, naming the flag."""
     match = _AGE.fullmatch(text)
     try:
         if match is not None:
             return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
     except OverflowError:
         pass
-    raise ConfigError(f"--older-than: {text!r}: a number and its unit are expected: 45m, 12h, 30d or 8w")
+    raise ConfigError(f"{flag}: {text!r}: a number and its unit are expected: 45m, 12h, 30d or 8w")
 
 
 def time_before(age: str) -> datetime:
@@ -44,7 +44,7 @@ def time_before(age: str) -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
-class Old:
+class OldFrame:
     """What may go: of one camera or all (None), what is from before a time; failed, pending and orphaned ones or not."""
 
     before: datetime
@@ -58,11 +58,11 @@ class Old:
         if self.camera not in (None, camera_of(frame_key)):
             return False
         name = parse_key(frame_key)
-        return (name.captured_at if name else datetime.fromtimestamp(modified, UTC)) < self.before
+        return name.captured_at < self.before if name else modified < self.before.timestamp()
 
 
 @dataclass(slots=True)
-class Gone:
+class Deleted:
     """How many frames went, and their bytes."""
 
     frames: int = 0
@@ -73,19 +73,20 @@ class Gone:
 class Pruned:
     """What was (or would be) deleted, by camera; sidecars that had no frame; what is old enough and was kept."""
 
-    cameras: defaultdict[str, Gone] = field(default_factory=lambda: defaultdict(Gone))
+    cameras: defaultdict[str, Deleted] = field(default_factory=lambda: defaultdict(Deleted))
     orphans: int = 0
     kept_failed: int = 0
     kept_pending: int = 0
-    kept_changed: int = 0  # replaced by another picture since they were listed
+    kept_changed: int = 0  # replaced by another image since they were listed
+    kept_foreign: int = 0  # another program's file has the name of their sidecar
 
     @property
-    def everything(self) -> Gone:
+    def everything(self) -> Deleted:
         gone = self.cameras.values()
-        return Gone(sum(one.frames for one in gone), sum(one.bytes for one in gone))
+        return Deleted(sum(one.frames for one in gone), sum(one.bytes for one in gone))
 
 
-def prune(store: Store, old: Old, dry_run: bool, on_frame: Callable[[], object]) -> Pruned:
+def prune(store: Store, old: OldFrame, dry_run: bool, on_frame: Callable[[], object]) -> Pruned:
     """Delete what is old, or with `dry_run` only count it. Raises StoreUnavailable: what was deleted by then is."""
     pruned = Pruned()
     orphans: list[Entry] = []
@@ -96,8 +97,7 @@ def prune(store: Store, old: Old, dry_run: bool, on_frame: Callable[[], object])
             _take_orphans(store, orphans, pruned, dry_run)
 
     frames = _old_frames(store, old, pruned, on_orphan, on_frame)
-    chosen = frames if old.failed else _without_failed(store, frames, pruned)
-    for batch in _batches(chosen):
+    for batch in _batches(_without_kept(store, frames, old, pruned)):
         for frame in batch if dry_run else _delete(store, batch, pruned):
             gone = pruned.cameras[camera_of(frame.key)]
             gone.frames += 1
@@ -107,7 +107,7 @@ def prune(store: Store, old: Old, dry_run: bool, on_frame: Callable[[], object])
 
 
 def _old_frames(
-    store: Store, old: Old, pruned: Pruned, on_orphan: Callable[[Entry], object], on_frame: Callable[[], object]
+    store: Store, old: OldFrame, pruned: Pruned, on_orphan: Callable[[Entry], object], on_frame: Callable[[], object]
 ) -> Iterator[Entry]:
     def orphan(sidecar: Entry) -> None:
         if old.orphans and old.holds(sidecar.key.removesuffix(SIDECAR_SUFFIX), sidecar.modified):
@@ -124,10 +124,15 @@ def _old_frames(
             pruned.kept_pending += 1
 
 
-def _without_failed(store: Store, frames: Iterator[Entry], pruned: Pruned) -> Iterator[Entry]:
-    for read in read_sidecars(store, frames):
-        if read.status in ("failed", TORN):
+def _without_kept(store: Store, frames: Iterator[Entry], old: OldFrame, pruned: Pruned) -> Iterator[Entry]:
+    """The frames that may be deleted by what their sidecars say. A frame beside another program's file was not captioned."""
+    for read in read_statuses(store, frames):
+        if read.status == FOREIGN:
+            pruned.kept_foreign += 1
+        elif read.status in ("failed", TORN) and not old.failed:
             pruned.kept_failed += 1
+        elif read.status == "pending" and not old.pending:  # its sidecar has gone since the listing
+            pruned.kept_pending += 1
         else:
             yield read.frame
 
@@ -157,7 +162,7 @@ def _delete(store: Store, frames: list[Entry], pruned: Pruned) -> list[Entry]:
 
 
 def _is_unchanged(store: Store, frame: Entry) -> bool:
-    """Whether it is the picture that was listed; of one that is gone, the sidecar is what is left to delete."""
+    """Whether it is the image that was listed; of one that is gone, the sidecar is what is left to delete."""
     if store.directory is None:
         return _is_unchanged_in_a_bucket(store, frame)
     try:
@@ -176,10 +181,10 @@ def _is_unchanged_in_a_bucket(store: Store, frame: Entry) -> bool:
 
 def _take_orphans(store: Store, orphans: list[Entry], pruned: Pruned, dry_run: bool) -> None:
     """Delete the sidecars that still have no frame: a listing may have missed one that came meanwhile."""
-    keys = [key for key in (entry.key.removesuffix(SIDECAR_SUFFIX) for entry in orphans) if _is_gone(store, key)]
-    if not dry_run:
-        store.delete_sidecars(keys)
-    pruned.orphans += len(keys)
+    gone = [entry for entry in orphans if _is_gone(store, entry.key.removesuffix(SIDECAR_SUFFIX))]
+    frames = (replace(entry, key=entry.key.removesuffix(SIDECAR_SUFFIX)) for entry in gone)
+    keys = [read.frame.key for read in read_statuses(store, frames) if read.status not in (FOREIGN, "pending")]
+    pruned.orphans += len(keys if dry_run else store.delete_sidecars(keys))
     orphans.clear()
 
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 from framecap.errors import ConfigError
-from framecap.upkeep.reading import Read
+from framecap.sidecars.status_reader import ReadSidecar
 
 _FEWEST_DIGITS = 6  # of a hash, to be taken for the beginning of one
 
@@ -31,7 +31,7 @@ class WrittenBy:
     def _is_hash(self) -> bool:
         return re.fullmatch(rf"[0-9a-f]{{{_FEWEST_DIGITS},64}}", self.model) is not None
 
-    def holds(self, read: Read) -> bool:
+    def holds(self, read: ReadSidecar) -> bool:
         return read.data is not None and read.model is not None and read.model[1] != self.now and self.names(read.model)
 
     def names(self, model: tuple[str, str]) -> bool:
@@ -41,7 +41,7 @@ class WrittenBy:
 
 
 @dataclass(slots=True)
-class Remembering:
+class RememberingFilter:
     """The same choice; `seen` are the names and hashes of all models it met, to say why nothing was `chosen`."""
 
     choice: WrittenBy
@@ -52,7 +52,7 @@ class Remembering:
     def camera(self) -> str | None:
         return self.choice.camera
 
-    def holds(self, read: Read) -> bool:
+    def holds(self, read: ReadSidecar) -> bool:
         if read.model is not None:
             self.seen.add(read.model)
         holds = self.choice.holds(read)

@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 from itertools import islice
 
 from framecap.errors import QueueUnavailable
-from framecap.ingest.events import created_body
-from framecap.ingest.scan import pairs
+from framecap.ingest.s3_events import created_body
 from framecap.ingest.sqs import BATCH, SqsQueue
 from framecap.stores.base import Entry, Store
+from framecap.stores.listing import pairs
 from framecap.stores.s3_client import S3Address
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Reconciled:
 
 
 def reconcile(
-    store: Store, queue: SqsQueue, place: S3Address, older_than: float, dry_run: bool, on_frame: Callable[[], object]
+    store: Store, queue: SqsQueue, address: S3Address, older_than: float, dry_run: bool, on_frame: Callable[[], object]
 ) -> Reconciled:
     """Send what is forgotten and has been there for `older_than` seconds. Raises StoreUnavailable and QueueUnavailable."""
     before = time.time() - older_than
@@ -59,7 +59,7 @@ def reconcile(
     if dry_run or not found.forgotten:
         return found
     pending = (frame for frame, is_done in _standing(store) if not is_done and frame.modified <= before)
-    return Reconciled(frames, old, young, found.waiting, _send(queue, place, pending))
+    return Reconciled(frames, old, young, found.waiting, _send(queue, address, pending))
 
 
 def _standing(store: Store) -> Iterator[tuple[Entry, bool]]:
@@ -68,10 +68,12 @@ def _standing(store: Store) -> Iterator[tuple[Entry, bool]]:
         yield frame, sidecar is not None and sidecar.size > 0
 
 
-def _send(queue: SqsQueue, place: S3Address, frames: Iterator[Entry]) -> int:
+def _send(queue: SqsQueue, address: S3Address, frames: Iterator[Entry]) -> int:
     sent = 0
     while batch := list(islice(frames, BATCH)):
-        bodies = [created_body(place, frame.key, frame.size, datetime.fromtimestamp(frame.modified, UTC)) for frame in batch]
+        bodies = [
+            created_body(address, frame.key, frame.size, datetime.fromtimestamp(frame.modified, UTC)) for frame in batch
+        ]
         for attempt in range(_TRIES):
             bodies = [bodies[index] for index in queue.send(bodies)]
             if not bodies:

@@ -29,11 +29,11 @@ from framecap.errors import (
 )
 from framecap.frames import UNSORTED, camera_of
 from framecap.ingest.base import Backlog
-from framecap.ingest.pending import Item, Pending
-from framecap.ingest.scan import pairs
+from framecap.ingest.pending import Pending, PendingFrame
 from framecap.ingest.shard import Shard
+from framecap.sidecars.status_reader import TORN, ReadSidecar, read_statuses
 from framecap.stores.base import Entry, Store
-from framecap.upkeep.reading import TORN, Read, read_sidecars
+from framecap.stores.listing import pairs
 
 logger = logging.getLogger(__name__)
 
@@ -43,17 +43,17 @@ _IN_SIDECARS |= kinds_below(DecodeError.kind) | kinds_below(ModelError.kind)
 _TORN_AFTER_SECONDS = 60.0  # a younger one may be in its writer's hand
 
 
-class Chosen(Protocol):
+class FrameFilter(Protocol):
     """Which done frames: of one camera or all (None), by what their sidecars say."""
 
     @property
     def camera(self) -> str | None: ...
 
-    def holds(self, read: Read) -> bool: ...
+    def holds(self, read: ReadSidecar) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class RetryFilter:
     """Which failed frames: of one camera or all (None), with one kind of error (or one below it) or any (None)."""
 
     camera: str | None = None
@@ -67,11 +67,11 @@ class Choice:
     def _kinds(self) -> frozenset[str]:
         return frozenset({TORN}) if self.kind == TORN else kinds_below(self.kind or FramecapError.kind)
 
-    def holds(self, read: Read) -> bool:
+    def holds(self, read: ReadSidecar) -> bool:
         return read.data is not None and read.kind is not None and (self.kind is None or read.kind in self._kinds())
 
 
-def chosen_frames(store: Store, choice: Chosen, shard: str | None) -> Iterator[Read]:
+def chosen_frames(store: Store, choice: FrameFilter, shard: str | None) -> Iterator[ReadSidecar]:
     """The sidecars that are chosen, in the order of their keys. Raises StoreUnavailable."""
     share = None if shard is None else Shard.parse(shard)
     prefix = "" if choice.camera in (None, UNSORTED) else f"{choice.camera}/"
@@ -86,13 +86,13 @@ def chosen_frames(store: Store, choice: Chosen, shard: str | None) -> Iterator[R
                 yield frame
 
     ages: dict[str, float] = {}
-    for read in read_sidecars(store, done()):
+    for read in read_statuses(store, done()):
         age = ages.pop(read.frame.key)
         if choice.holds(read) and (read.status != TORN or age > _TORN_AFTER_SECONDS):
             yield read
 
 
-def failed_among(store: Store, keys: Iterable[str]) -> Iterator[Read]:
+def failed_among(store: Store, keys: Iterable[str]) -> Iterator[ReadSidecar]:
     """Those of these frames that are there and (still) failed, in their order. Raises StoreUnavailable."""
 
     def there() -> Iterator[Entry]:
@@ -100,19 +100,19 @@ def failed_among(store: Store, keys: Iterable[str]) -> Iterator[Read]:
             with suppress(FrameGone, KeyRefused):
                 yield store.stat(key)
 
-    return (read for read in read_sidecars(store, there()) if read.status == "failed")
+    return (read for read in read_statuses(store, there()) if read.status == "failed")
 
 
 class RetryLease:
-    """A chosen frame in a worker's hand."""
+    """A chosen frame leased by a worker."""
 
-    given_up = None
+    terminal_error = None
 
-    def __init__(self, ingest: RetryIngest, item: Item) -> None:
+    def __init__(self, ingest: RetryIngest, item: PendingFrame) -> None:
         self._ingest = ingest
         self.entry: Entry = item.entry
         self.attempt: int = item.attempts + 1
-        self.torn: bytes | None = item.torn
+        self.replaces: bytes | None = item.replaces
 
     def settles_in(self) -> float:
         return self._ingest.settles_in(self.entry.key)
@@ -127,15 +127,15 @@ class RetryLease:
 class RetryIngest:
     """Takes the frames that `chosen` gives, in a thread of its own; exhausted when each of them was done."""
 
-    def __init__(self, config: IngestConfig, store: Store, chosen: Iterator[Read]) -> None:
+    def __init__(self, config: IngestConfig, store: Store, chosen: Iterator[ReadSidecar]) -> None:
         self._config = config
         self._store = store
         self._chosen = chosen
         self.pending = Pending(config.settle_seconds, 0.0)
-        self._room = threading.Semaphore(_IN_MEMORY)
+        self._capacity = threading.Semaphore(_IN_MEMORY)
         self._found_all = threading.Event()
         self._closing = False
-        self.trouble: Exception | None = None  # which ended the search
+        self.failure: Exception | None = None  # which ended the search
         self._thread = threading.Thread(target=self._find, name="chosen frames", daemon=True)
 
     def start(self) -> None:
@@ -156,7 +156,7 @@ class RetryIngest:
 
     def close(self) -> None:
         self._closing = True
-        self._room.release()
+        self._capacity.release()
         self.pending.close()
         self._thread.join(5)  # a store that hangs must not keep the process from ending
 
@@ -167,20 +167,20 @@ class RetryIngest:
 
     def finish(self, entry: Entry) -> None:
         self.pending.done(entry.key, entry.etag)
-        self._room.release()
+        self._capacity.release()
 
     def _find(self) -> None:
         try:
             for read in self._chosen:
-                self._room.acquire()
+                self._capacity.acquire()
                 if self._closing:
                     return
-                self.pending.observe(read.frame, sure=read.frame.size > 0, torn=read.data)
+                self.pending.observe(read.frame, sure=read.frame.size > 0, replaces=read.data)
         except StoreUnavailable as error:
             logger.error("the search for frames has ended early, run it again: %s", error)  # noqa: TRY400
-            self.trouble = error
+            self.failure = error
         except Exception as error:
             logger.exception("the search for frames has ended early")
-            self.trouble = error
+            self.failure = error
         finally:
             self._found_all.set()

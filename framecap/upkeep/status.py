@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from framecap.frames import camera_of
-from framecap.ingest.scan import pairs
+from framecap.sidecars.status_reader import FOREIGN, TORN, read_statuses
 from framecap.stores.base import Entry, Store
-from framecap.upkeep.reading import TORN, read_sidecars
+from framecap.stores.listing import pairs
 
-STATUSES = ("captioned", "duplicate", "skipped", "failed", TORN)
+STATUSES = ("captioned", "duplicate", "skipped", "failed", TORN, FOREIGN)
 
 
 @dataclass(slots=True)
-class Standing:
+class FrameCounts:
     """How some frames stand: `done` have a sidecar, counted by its status where sidecars are read."""
 
     pending: int = 0
@@ -29,42 +29,43 @@ class Standing:
 
 
 @dataclass(slots=True)
-class Status:
+class StoreStatus:
     """All frames, those of each camera, and the failed ones by the kind of their error."""
 
-    everything: Standing = field(default_factory=Standing)
-    cameras: defaultdict[str, Standing] = field(default_factory=lambda: defaultdict(Standing))
+    everything: FrameCounts = field(default_factory=FrameCounts)
+    cameras: defaultdict[str, FrameCounts] = field(default_factory=lambda: defaultdict(FrameCounts))
     kinds: Counter[str] = field(default_factory=Counter)
 
 
-def list_status(store: Store, on_frame: Callable[[], object]) -> Status:
+def list_status(store: Store, on_frame: Callable[[], object]) -> StoreStatus:
     """By the listing alone: what is pending and what is done. Raises StoreUnavailable."""
-    status = Status()
+    status = StoreStatus()
     for _ in _done(store, status, on_frame):
         pass
     return status
 
 
-def read_status(store: Store, on_frame: Callable[[], object]) -> Status:
+def read_status(store: Store, on_frame: Callable[[], object]) -> StoreStatus:
     """By the listing and all sidecars: with the statuses of what is done. Raises StoreUnavailable."""
-    status = Status()
-    for read in read_sidecars(store, _done(store, status, on_frame)):
-        status.everything.statuses[read.status] += 1
-        status.cameras[camera_of(read.frame.key)].statuses[read.status] += 1
+    status = StoreStatus()
+    for read in read_statuses(store, _done(store, status, on_frame)):
+        for counts in (status.everything, status.cameras[camera_of(read.frame.key)]):
+            counts.statuses[read.status] += 1
+            counts.done -= read.status == FOREIGN
         if read.kind is not None:
             status.kinds[read.kind] += 1
     return status
 
 
-def _done(store: Store, status: Status, on_frame: Callable[[], object]) -> Iterator[Entry]:
+def _done(store: Store, status: StoreStatus, on_frame: Callable[[], object]) -> Iterator[Entry]:
     """Count every frame; those that have a sidecar come out."""
     for frame, sidecar in pairs(store.list()):
         on_frame()
-        standings = (status.everything, status.cameras[camera_of(frame.key)])
+        counts_of = (status.everything, status.cameras[camera_of(frame.key)])
         if sidecar is None or sidecar.size == 0:
-            for standing in standings:
-                standing.wait(frame.modified)
+            for counts in counts_of:
+                counts.wait(frame.modified)
             continue
-        for standing in standings:
-            standing.done += 1
+        for counts in counts_of:
+            counts.done += 1
         yield frame

@@ -17,12 +17,12 @@ import numpy.typing as npt
 from framecap.captioning.caption import Caption, Captioner
 from framecap.captioning.load import load_captioner
 from framecap.config import CaptioningConfig, WorkerConfig
+from framecap.decoding.pool import DecoderPool, DecoderSettings
 from framecap.errors import FramecapError, ModelError, StoreUnavailable
-from framecap.sidecar import Sidecar
+from framecap.sidecars.sidecar import Sidecar
 from framecap.stores.base import Store
-from framecap.worker.decoders import DecoderPool, DecoderSettings
 
-MAX_WAITING = 4  # pictures to be looked at, one at a time
+MAX_WAITING = 4  # images to be looked at, one at a time
 KEPT = 64  # answers
 _FLAT = 1.5  # times an even share
 _PARTS = ("upper", "", "lower"), ("left", "", "right")
@@ -39,7 +39,7 @@ class Attention:
         self._store = store
         self._limits = limits
         self._config = captioning
-        self._room = threading.Semaphore(MAX_WAITING)
+        self._capacity = threading.Semaphore(MAX_WAITING)
         self._one_at_a_time = threading.Lock()
         self._loading = threading.Lock()
         self._captioner: Captioner | None = None
@@ -52,13 +52,13 @@ class Attention:
 
         Raises NoAttention, saying why; DecodeError; FrameGone; StoreUnavailable, where too many ask.
         """
-        if not self._room.acquire(blocking=False):
+        if not self._capacity.acquire(blocking=False):
             raise StoreUnavailable("the model is busy with other frames: ask again in a moment")
         try:
             with self._one_at_a_time:
                 return self._of(sidecar)
         finally:
-            self._room.release()
+            self._capacity.release()
 
     def captioner(self) -> Captioner:
         """The model that the configuration names. Raises BundleError and MissingError."""
@@ -98,7 +98,7 @@ class Attention:
             )
         data = self._store.read(sidecar.frame.key, self._limits.max_bytes)
         if sidecar.frame.sha256 not in (None, hashlib.sha256(data).hexdigest()):
-            raise NoAttention("the picture has been replaced since it was captioned")
+            raise NoAttention("the image has been replaced since it was captioned")
         (caption,) = captioner.caption(self._pool(captioner.image_size).decode(data).pixels[None])
         if isinstance(caption, Exception):
             raise NoAttention(f"the model gives no caption now: {caption}")

@@ -36,7 +36,7 @@ class Catalogue:
         self._full = False
         self._read = 0
         self._whole = False
-        self._trouble: str | None = None
+        self._failure: str | None = None
 
     def tell(self) -> None:
         """Something was committed."""
@@ -64,14 +64,14 @@ class Catalogue:
             self._index.update(full, self._count)
             failures = sum(self._index.failed(limit=0).kinds.values())
         except (StoreUnavailable, IndexUnavailable, ConfigError, MissingError) as error:
-            if self._trouble is None:
+            if self._failure is None:
                 logger.warning("the search index is not up to date: %s", error)
-            self._trouble = mask(str(error))
+            self._failure = mask(str(error))
             return _AGAIN_SECONDS
         if failures != self._failures:
             self._failures = failures
             self._on_change()
-        self._whole, self._trouble = True, None
+        self._whole, self._failure = True, None
         return _PAUSE_SECONDS
 
     def _count(self) -> None:
@@ -82,9 +82,9 @@ class Catalogue:
         while not (stop.is_set() or time.monotonic() >= until) and not self._news.wait(0.25):
             pass
 
-    def standing(self) -> dict[str, Any]:
+    def snapshot(self) -> dict[str, Any]:
         """Whether everything is in it by now; how many sidecars were read into it; what is wrong."""
-        return {"whole": self._whole, "read": self._read, "trouble": self._trouble}
+        return {"whole": self._whole, "read": self._read, "failure": self._failure}
 
     def search(self, words: str, camera: str | None, since: float | None, until: float | None, limit: int) -> HitPage:
         """The best of the newest hits; without words, the newest. Times are Unix seconds. Raises IndexUnavailable."""

@@ -1,4 +1,5 @@
-"""A store in; its newest sidecars, then all that are committed later, in one thread for all who look, out to the board."""
+"""A store in; its newest sidecars, then all that are committed later, in one thread for all who look, out to the live
+state."""
 
 from __future__ import annotations
 
@@ -8,35 +9,37 @@ from datetime import UTC, datetime
 
 from framecap.config import IngestConfig
 from framecap.errors import StoreUnavailable
-from framecap.sidecar import Sidecar
+from framecap.sidecars.follower import Follower, MemoryCursor
+from framecap.sidecars.sidecar import Sidecar
 from framecap.stores.base import Store
-from framecap.timeline.follower import Follower, Given
-from framecap.viewer.board import LAST, MAX_CAMERAS, Board
 from framecap.viewer.catalogue import Catalogue
-from framecap.viewer.shown import Shown
-from framecap.viewer.standing import Watch
-from framecap.viewer.start import opening_sidecars
+from framecap.viewer.initial_state import opening_sidecars
+from framecap.viewer.live_frame import LiveFrame
+from framecap.viewer.live_state import LAST, MAX_CAMERAS, LiveState
+from framecap.viewer.store_status import StoreStatusWatcher
 
 logger = logging.getLogger(__name__)
 
 _QUICK_SECONDS = 1.0  # between two looks at a directory, which cost nothing but time
-_LOOK_BACK_SECONDS = 600.0  # the names of what was committed in it are in memory; an open page needs no more
+_LOOKBACK_SECONDS = 600.0  # the names of what was committed in it are in memory; an open page needs no more
 _AGAIN_SECONDS = 5.0
 
 
 class Feed:
-    """Gives each sidecar to the board, and tells the watch and the catalogue of it."""
+    """Gives each sidecar to the live state, and tells the watch and the catalogue of it."""
 
-    def __init__(self, store: Store, config: IngestConfig, board: Board, watch: Watch, catalogue: Catalogue) -> None:
+    def __init__(
+        self, store: Store, config: IngestConfig, live_state: LiveState, watch: StoreStatusWatcher, catalogue: Catalogue
+    ) -> None:
         self._store = store
-        self._board = board
+        self._live_state = live_state
         self._watch = watch
         self._catalogue = catalogue
-        short = {"look_back_seconds": min(_LOOK_BACK_SECONDS, config.look_back_seconds)}
+        short = {"lookback_seconds": min(_LOOKBACK_SECONDS, config.lookback_seconds)}
         if store.directory is not None:
             short["scan_seconds"] = min(_QUICK_SECONDS, config.scan_seconds)
         config = config.model_copy(update=short)
-        self._follower = Follower(store, Given(), config)
+        self._follower = Follower(store, MemoryCursor(), config)
         self.opened = threading.Event()  # there is something to see, or the store is away
 
     def run(self, stop: threading.Event) -> None:
@@ -65,6 +68,6 @@ class Feed:
 
     def take(self, sidecar: Sidecar) -> None:
         """A sidecar that was committed."""
-        self._board.add(Shown.of(sidecar))
+        self._live_state.add(LiveFrame.of(sidecar))
         self._watch.committed(sidecar.frame.key)
         self._catalogue.tell()

@@ -32,19 +32,19 @@ from framecap.errors import (
     StoreUnavailable,
 )
 from framecap.frames import check_key
-from framecap.sidecar import Sidecar, decode
+from framecap.sidecars.sidecar import Sidecar, decode
 from framecap.stores.base import Store
 from framecap.telemetry import mask
 from framecap.timeline.search.hits import HitPage
 from framecap.viewer.access import problem
-from framecap.viewer.again import Again
 from framecap.viewer.attention import Attention
-from framecap.viewer.board import Board, Listener
 from framecap.viewer.catalogue import Catalogue, as_json, failed_as_json
+from framecap.viewer.images import ImageCache, ServedImage
+from framecap.viewer.live_frame import whole
+from framecap.viewer.live_state import Listener, LiveState
 from framecap.viewer.neighbours import neighbours
-from framecap.viewer.pictures import Picture, Pictures
-from framecap.viewer.shown import whole
-from framecap.viewer.standing import Watch
+from framecap.viewer.retry_job import RetryJob
+from framecap.viewer.store_status import StoreStatusWatcher
 
 logger = logging.getLogger(__name__)
 
@@ -57,31 +57,31 @@ _HITS = 40
 _FAILED = 50
 _MAX_NAMES = 2000  # of cameras to choose from
 _GATHER_SECONDS = 0.25  # news of so long go together
-_LAST_PLACE = (1 << 63) - 1  # of the index
+_LAST_POSITION = (1 << 63) - 1  # of the index
 _FIRST_SECOND = -62_135_596_800  # of the year 1, the first that a time can have
 _SILENCE_SECONDS = 15.0  # after so long something is said, so that nobody takes the connection for dead
 _THREADS = 16  # that wait for the store
 _KEEP = "private, max-age=31536000, immutable"
-_NO_SCRIPTS = "default-src 'none'; sandbox"  # for pictures that are opened on their own
+_NO_SCRIPTS = "default-src 'none'; sandbox"  # for images that are opened on their own
 _NO_SCRIPTS_BUT_STYLE = "default-src 'none'; style-src 'unsafe-inline'; sandbox"  # for a drawing of ours
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Parts:
+class ViewerParts:
     """What the application answers from."""
 
     store: Store
-    board: Board
-    watch: Watch
-    pictures: Pictures
+    live_state: LiveState
+    watch: StoreStatusWatcher
+    images: ImageCache
     attention: Attention
-    again: Again
+    retry_job: RetryJob
     catalogue: Catalogue
 
 
-def make_application(parts: Parts) -> Starlette:
+def make_application(parts: ViewerParts) -> Starlette:
     """The application, without the check of who may see it."""
     return Starlette(
         routes=[
@@ -98,7 +98,7 @@ async def _document(_: Request) -> Response:
 
 
 class _Endpoints:
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ViewerParts) -> None:
         self._parts = parts
         self._threads = anyio.CapacityLimiter(_THREADS)
 
@@ -115,7 +115,7 @@ class _Endpoints:
             "/api/health": self.health,
             "/sidecar": self.sidecar,
             "/small": self.small,
-            "/picture": self.picture,
+            "/image": self.image,
         }
         return [*(Route(path, answer) for path, answer in get.items()), Route("/api/retry", self.retry, methods=["POST"])]
 
@@ -123,12 +123,12 @@ class _Endpoints:
         """A page of cameras, by name."""
         after = request.query_params.get("after", "")
         limit = _number(request, "limit", _PAGE, _MAX_PAGE)
-        page, total = self._parts.board.cameras(after, limit, request.query_params.get("containing", ""))
+        page, total = self._parts.live_state.cameras(after, limit, request.query_params.get("containing", ""))
         return _json({"cameras": [shown.as_json() for shown in page], "total": total})
 
     async def last(self, _: Request) -> Response:
         """The last frames of all cameras, the newest first."""
-        return _json({"frames": [shown.as_json() for shown in self._parts.board.last()]})
+        return _json({"frames": [shown.as_json() for shown in self._parts.live_state.last()]})
 
     async def news(self, _: Request) -> Response:
         """Server-sent events, for as long as the page is open: `frames` and `health`."""
@@ -136,14 +136,14 @@ class _Endpoints:
         return StreamingResponse(self._events(), media_type="text/event-stream", headers=headers)
 
     async def _events(self) -> AsyncIterator[str]:
-        board = self._parts.board
-        with board.listening() as listener:
+        live_state = self._parts.live_state
+        with live_state.listening() as listener:
             if listener is None:
                 yield "retry: 30000\n" + _event("full", {})
                 return
             health: dict[str, Any] | None = None
             yield "retry: 2000\n: welcome\n\n"
-            while board.is_open:
+            while live_state.is_open:
                 news = listener.take()  # first: what changes from here on wakes us again
                 now = self._health()
                 if now != health:
@@ -159,7 +159,9 @@ class _Endpoints:
     async def timeline(self, request: Request) -> Response:
         """What a camera saw, or all did, between two times: the newest first; and `cameras` to choose from."""
         limit = _number(request, "limit", _SEGMENTS, _MAX_PAGE)
-        return self._found(await self._wait_for(self._parts.catalogue.timeline, *_wanted(request), limit, _place(request)))
+        return self._found(
+            await self._wait_for(self._parts.catalogue.timeline, *_wanted(request), limit, _position(request))
+        )
 
     async def search(self, request: Request) -> Response:
         """What was found by words."""
@@ -176,15 +178,15 @@ class _Endpoints:
                 "hits": [as_json(hit) for hit in page.hits],
                 "more": page.more,
                 "before": _as_text(page.before),
-                "index": self._parts.catalogue.standing(),
-                "cameras": self._parts.board.names()[:_MAX_NAMES],
+                "index": self._parts.catalogue.snapshot(),
+                "cameras": self._parts.live_state.names()[:_MAX_NAMES],
             }
         )
 
     async def failed(self, request: Request) -> Response:
         """The frames that failed, the newest first, a page of them; and how many there are of each kind."""
         kind = request.query_params.get("kind") or None
-        page = await self._wait_for(self._parts.catalogue.failed, kind, _place(request), _FAILED)
+        page = await self._wait_for(self._parts.catalogue.failed, kind, _position(request), _FAILED)
         return _json(
             {
                 "failed": sum(page.kinds.values()),
@@ -214,15 +216,15 @@ class _Endpoints:
         return _json(self._health())
 
     def _health(self) -> dict[str, Any]:
-        standing = asdict(self._parts.watch.standing)
-        standing["trouble"] = None if standing["trouble"] is None else mask(standing["trouble"])
-        standing["failed"] = self._parts.catalogue.failures()
-        return {"address": self._parts.store.address, **standing, "retry": asdict(self._parts.again.progress)}
+        snapshot = asdict(self._parts.watch.snapshot)
+        snapshot["failure"] = None if snapshot["failure"] is None else mask(snapshot["failure"])
+        snapshot["failed"] = self._parts.catalogue.failures()
+        return {"address": self._parts.store.address, **snapshot, "retry": asdict(self._parts.retry_job.progress)}
 
     async def retry(self, request: Request) -> Response:
         """Caption the failed frames again, all or those of a kind."""
         kind = request.query_params.get("kind") or None
-        started = self._parts.again.start(self._parts.catalogue.failed_keys(kind))
+        started = self._parts.retry_job.start(self._parts.catalogue.failed_keys(kind))
         return _json({"started": started}, 202 if started else 409)
 
     async def sidecar(self, request: Request) -> Response:
@@ -234,16 +236,16 @@ class _Endpoints:
         return Response(data, media_type="application/json")
 
     async def small(self, request: Request) -> Response:
-        """A small picture, kept by the browser where its address says which one it is; a drawing where there is none."""
+        """A small image, kept by the browser where its address says which one it is; a drawing where there is none."""
         try:
-            return _picture(await self._wait_for(self._parts.pictures.small, _key(request)), request)
+            return _image(await self._wait_for(self._parts.images.small, _key(request)), request)
         except (DecodeError, FrameGone):  # what there is to say is said beside it, and a list of failed frames is no error
-            data = await anyio.Path(STATIC / "no-picture.svg").read_bytes()
+            data = await anyio.Path(STATIC / "no-image.svg").read_bytes()
             return Response(data, media_type="image/svg+xml", headers={"content-security-policy": _NO_SCRIPTS_BUT_STYLE})
 
-    async def picture(self, request: Request) -> Response:
+    async def image(self, request: Request) -> Response:
         """The frame itself."""
-        return _picture(await self._wait_for(self._parts.pictures.own, _key(request)), request)
+        return _image(await self._wait_for(self._parts.images.own, _key(request)), request)
 
     async def _sidecar_of(self, key: str) -> Sidecar:
         data = await self._wait_for(self._parts.store.read_sidecar, key)
@@ -273,15 +275,15 @@ def _wanted(request: Request) -> tuple[str | None, float | None, float | None]:
     return request.query_params.get("camera") or None, _seconds(request, "since"), _seconds(request, "until")
 
 
-def _place(request: Request) -> int | None:
+def _position(request: Request) -> int | None:
     """The place from which on a page is to go."""
     text = request.query_params.get("before", "")
-    return int(text) if re.fullmatch(r"-?\d{1,19}", text) and abs(int(text)) <= _LAST_PLACE else None
+    return int(text) if re.fullmatch(r"-?\d{1,19}", text) and abs(int(text)) <= _LAST_POSITION else None
 
 
-def _as_text(place: int | None) -> str | None:
+def _as_text(position: int | None) -> str | None:
     """A browser's numbers are too short for it."""
-    return None if place is None else str(place)
+    return None if position is None else str(position)
 
 
 def _seconds(request: Request, name: str) -> float | None:
@@ -306,10 +308,10 @@ def _event(name: str, value: dict[str, Any]) -> str:
     return f"event: {name}\ndata: {json.dumps({'now': time.time(), **value}, ensure_ascii=False)}\n\n"
 
 
-def _picture(picture: Picture, request: Request) -> Response:
+def _image(image: ServedImage, request: Request) -> Response:
     keep = _KEEP if request.query_params.get("mark") else "private, no-cache"
     headers = {"cache-control": keep, "content-security-policy": _NO_SCRIPTS}
-    return Response(picture.data, media_type=picture.media_type, headers=headers)
+    return Response(image.data, media_type=image.media_type, headers=headers)
 
 
 async def _http_problem(_: Request, error: Exception) -> Response:

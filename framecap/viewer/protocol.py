@@ -14,7 +14,7 @@ HEADER_SECONDS = 10.0  # for a whole request's headers; half-open connections wo
 class ImpatientProtocol(H11Protocol):
     """Closes a connection whose headers are not whole after HEADER_SECONDS."""
 
-    _patience: asyncio.TimerHandle | None = None
+    _header_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -31,13 +31,13 @@ class ImpatientProtocol(H11Protocol):
     def _look(self) -> None:
         if self.conn.their_state is not h11.IDLE:
             self._done()
-        elif self._patience is None:
-            self._patience = self.loop.call_later(HEADER_SECONDS, self._give_up)
+        elif self._header_timer is None:
+            self._header_timer = self.loop.call_later(HEADER_SECONDS, self._give_up)
 
     def _done(self) -> None:
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
 
     def _give_up(self) -> None:
         transport: Any = self.transport

@@ -16,22 +16,22 @@ from framecap.stores.base import Store
 from framecap.telemetry import mask
 from framecap.timeline.search.index import open_index
 from framecap.viewer.access import Access, is_loopback_host
-from framecap.viewer.again import Again, Told
 from framecap.viewer.attention import Attention
-from framecap.viewer.board import Board
 from framecap.viewer.catalogue import Catalogue
 from framecap.viewer.feed import Feed
-from framecap.viewer.pages import Parts, make_application
-from framecap.viewer.pictures import Pictures
+from framecap.viewer.images import ImageCache
+from framecap.viewer.live_state import LiveState
+from framecap.viewer.pages import ViewerParts, make_application
 from framecap.viewer.protocol import ImpatientProtocol
-from framecap.viewer.standing import Watch
+from framecap.viewer.retry_job import RetryCallbacks, RetryJob
+from framecap.viewer.store_status import StoreStatusWatcher
 
 logger = logging.getLogger(__name__)
 
 _CONNECTIONS = 512
 _GRACE_SECONDS = 3  # for answers under way, at the end
 _JOIN_SECONDS = 5.0
-_GLANCE_SECONDS = 0.2
+_POLL_SECONDS = 0.2
 
 
 @contextmanager
@@ -42,24 +42,24 @@ def serving(config: Config, store: Store) -> Iterator[str]:
     """
     listening = _listen(config.viewer)
     stop = threading.Event()
-    board = Board()
-    watch = Watch(config.ingest, store, board.wake)
-    pictures = Pictures(store, config.worker)
+    live_state = LiveState()
+    watch = StoreStatusWatcher(config.ingest, store, live_state.wake)
+    images = ImageCache(store, config.worker)
     attention = Attention(store, config.captioning, config.worker)
-    catalogue = Catalogue(open_index(store, config.store, config.timeline, config.ingest), board.wake)
-    feed = Feed(store, config.ingest, board, watch, catalogue)
-    told = Told(feed.take, catalogue.tell_all, board.wake)
-    again = Again(store, attention.captioner, config.ingest, config.worker, told)
+    catalogue = Catalogue(open_index(store, config.store, config.timeline, config.ingest), live_state.wake)
+    feed = Feed(store, config.ingest, live_state, watch, catalogue)
+    callbacks = RetryCallbacks(feed.take, catalogue.tell_all, live_state.wake)
+    retry_job = RetryJob(store, attention.captioner, config.ingest, config.worker, callbacks)
     token = config.viewer.token
     application = Access(
-        make_application(Parts(store, board, watch, pictures, attention, again, catalogue)),
+        make_application(ViewerParts(store, live_state, watch, images, attention, retry_job, catalogue)),
         config.viewer.host,
         token.get_secret_value() if token else None,
     )
     with listening, ExitStack() as ending:
-        ending.callback(pictures.close)
+        ending.callback(images.close)
         ending.callback(attention.close)
-        ending.callback(again.close)
+        ending.callback(retry_job.close)
         for body in (feed.run, _after(feed.opened, watch.run), _after(feed.opened, catalogue.run)):
             ending.callback(_started(body, stop).join, _JOIN_SECONDS)
         ending.callback(stop.set)
@@ -68,7 +68,7 @@ def serving(config: Config, store: Store) -> Iterator[str]:
         thread.start()
         ending.callback(thread.join, _JOIN_SECONDS)
         ending.callback(lambda: setattr(server, "should_exit", True))
-        ending.callback(board.close)
+        ending.callback(live_state.close)
         yield _address(listening)
 
 
@@ -76,7 +76,7 @@ def _after(opened: threading.Event, body: Callable[[threading.Event], None]) -> 
     """What lists and reads everything waits until there is something to see: nobody should wait for it."""
 
     def run(stop: threading.Event) -> None:
-        while not (stop.is_set() or opened.wait(_GLANCE_SECONDS)):
+        while not (stop.is_set() or opened.wait(_POLL_SECONDS)):
             pass
         body(stop)
 

@@ -6,15 +6,15 @@ import queue
 import threading
 import time
 
-from framecap.worker.jobs import Hand, Job
+from framecap.worker.jobs import InFlight, Job
 
 
 class Batches:
     """Any number of threads put and take; one batch is filled at a time."""
 
-    def __init__(self, wait_seconds: float, hand: Hand) -> None:
+    def __init__(self, wait_seconds: float, in_flight: InFlight) -> None:
         self._wait_seconds = wait_seconds
-        self._hand = hand
+        self._in_flight = in_flight
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._taking = threading.Lock()
         self._ended = False
@@ -43,7 +43,7 @@ class Batches:
             if len(batch) >= limit:
                 return batch
             try:
-                patient = self._hand.ahead > 0
+                patient = self._in_flight.ahead > 0
                 job = self._queue.get(patient, max(deadline - time.monotonic(), 0.0) if patient else None)
             except queue.Empty:
                 return batch

@@ -1,4 +1,4 @@
-"""The frames in a worker's hand: each a Job on its way from lease to commit, at most so many at a time, each ended once."""
+"""The frames leased by a worker: each a Job on its way from lease to commit, at most so many at a time, each ended once."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 
 from framecap import frames
 from framecap.captioning.caption import Caption, ModelName
+from framecap.decoding.pool import DecodedFrame
 from framecap.frames import FrameName
 from framecap.ingest.base import Lease
-from framecap.sidecar import Sidecar
+from framecap.sidecars.sidecar import Sidecar
 from framecap.stores.base import Entry
-from framecap.worker.decoders import Decoded
 
 _LAST_TIME = datetime(9999, 12, 31, tzinfo=UTC).timestamp()  # a file can claim to be of any year
 
@@ -28,7 +28,7 @@ class Job:
     data: bytes = b""
     sha256: str | None = None
     position: float | None = None
-    picture: Decoded | None = None
+    image: DecodedFrame | None = None
     decoded_at: float = 0.0
     read_seconds: float = 0.0
     decode_seconds: float = 0.0
@@ -53,7 +53,7 @@ class Job:
         return name.captured_at if name else datetime.fromtimestamp(min(max(self.entry.modified, 0.0), _LAST_TIME), UTC)
 
 
-class Hand:
+class InFlight:
     """The jobs between lease and commit. `ahead` counts those that have not reached the captioner yet."""
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class Hand:
             self._ahead.discard(job)
 
     def end(self, job: Job) -> bool:
-        """Whether the job was still in the hand: only the caller that is told so may end its lease."""
+        """Whether the job was still in flight: only the caller that is told so may end its lease."""
         with self._changed:
             if job not in self._jobs:
                 return False
@@ -90,13 +90,13 @@ class Hand:
             return tuple(self._jobs)
 
     def wait_for_less_than(self, count: int, timeout: float) -> bool:
-        """Whether fewer than `count` jobs were in the hand within `timeout` seconds."""
+        """Whether fewer than `count` jobs were in flight within `timeout` seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: len(self._jobs) < count, timeout)
 
 
-class Room:
-    """How many bytes of pictures may be in memory; one picture may, whatever its size."""
+class ByteBudget:
+    """How many bytes of images may be in memory; one image may, whatever its size."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit

@@ -1,4 +1,4 @@
-"""The model that a worker works with, and the decoders that make its pictures: bytes in, pictures and then captions out.
+"""The model that a worker works with, and the decoders that make its images: bytes in, images and then captions out.
 
 Both can be changed together while the worker runs, between two batches. What was decoded for the model before, and does not
 fit the new one, gets no answer: its frame has to be decoded again.
@@ -14,27 +14,27 @@ from dataclasses import replace
 from framecap import telemetry
 from framecap.captioning.caption import Caption, Captioner
 from framecap.config import WorkerConfig
-from framecap.worker.captions import SteadyCaptioner
-from framecap.worker.decoders import Decoded, DecoderPool, DecoderSettings
+from framecap.decoding.pool import DecodedFrame, DecoderPool, DecoderSettings
 from framecap.worker.jobs import Job
-from framecap.worker.steady import Scorer, SteadyCaptions, Turns
+from framecap.worker.resilient_captioner import ResilientCaptioner
+from framecap.worker.steady_captions import Scorer, SteadyCaptions, TicketOrder
 
 logger = logging.getLogger(__name__)
 
 
-class WorkingModel:
+class CurrentModel:
     """`decode`, `caption` and `change` may be called from any thread."""
 
     def __init__(self, captioner: Captioner, config: WorkerConfig) -> None:
         self._config = config
         self.decoders = config.decoders or len(os.sched_getaffinity(0))
         self._pool = DecoderPool(self._settings(captioner), self.decoders)
-        self._captioner = SteadyCaptioner(captioner, config.batch_size)
+        self._captioner = ResilientCaptioner(captioner, config.batch_size)
         self._steady = SteadyCaptions(config.steady_captions.margin) if config.steady_captions.enabled else None
-        self._turns = Turns()
+        self._ticket_order = TicketOrder()
         self._show(captioner)
 
-    def decode(self, data: bytes) -> Decoded:
+    def decode(self, data: bytes) -> DecodedFrame:
         """See `DecoderPool.decode`."""
         return self._pool.decode(data)
 
@@ -44,10 +44,10 @@ class WorkingModel:
         return self._captioner.limit
 
     def caption(self, batch: Sequence[Job]) -> list[Caption | Exception | None]:
-        """An answer for each job, and on it the model that gave it; None where the picture was decoded for another one."""
+        """An answer for each job, and on it the model that gave it; None where the image was decoded for another one."""
         if self._steady is None:
             return self._answers(batch, self._captioner)
-        with self._turns.turn() as wait:
+        with self._ticket_order.turn() as wait:
             captioner = self._captioner  # the next batch may have another one
             answers = self._answers(batch, captioner)
             wait()
@@ -56,23 +56,23 @@ class WorkingModel:
         return [replace(answer, seen=None) if isinstance(answer, Caption) else answer for answer in answers]
 
     @staticmethod
-    def _answers(batch: Sequence[Job], captioner: SteadyCaptioner) -> list[Caption | Exception | None]:
+    def _answers(batch: Sequence[Job], captioner: ResilientCaptioner) -> list[Caption | Exception | None]:
         answers: list[Caption | Exception | None] = [None] * len(batch)
-        places = [n for n, job in enumerate(batch) if job.picture and captioner.takes(job.picture)]
-        found = captioner.caption([job.picture.pixels for n in places if (job := batch[n]).picture])
-        for place, answer in zip(places, found, strict=True):
-            answers[place] = answer
-            batch[place].model = captioner.model
+        slots = [n for n, job in enumerate(batch) if job.image and captioner.takes(job.image)]
+        found = captioner.caption([job.image.pixels for n in slots if (job := batch[n]).image])
+        for slot, answer in zip(slots, found, strict=True):
+            answers[slot] = answer
+            batch[slot].model = captioner.model
         return answers
 
     def change(self, captioner: Captioner) -> None:
         """From the next batch on, this one captions."""
-        self._captioner = SteadyCaptioner(captioner, self._config.batch_size)
+        self._captioner = ResilientCaptioner(captioner, self._config.batch_size)
         self._pool.change(self._settings(captioner))
         self._show(captioner)
 
     def problem(self) -> str | None:
-        """See `SteadyCaptioner.problem`."""
+        """See `ResilientCaptioner.problem`."""
         return self._captioner.problem()
 
     def close(self) -> None:
@@ -80,7 +80,7 @@ class WorkingModel:
 
     def _settings(self, captioner: Captioner) -> DecoderSettings:
         seconds = self._config.decode_timeout_seconds
-        return DecoderSettings(captioner.image_size, self._config.max_pixels, seconds, squash=captioner.squashes)
+        return DecoderSettings(captioner.image_size, self._config.max_pixels, seconds, square_resize=captioner.square_input)
 
     def _show(self, captioner: Captioner) -> None:
         model = captioner.model

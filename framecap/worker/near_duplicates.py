@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from framecap.config import NearDuplicatesConfig
-from framecap.sidecar import Sidecar
+from framecap.sidecars.sidecar import Sidecar
 from framecap.worker.jobs import Job
 
 
 @dataclass(slots=True)
-class Verdicts:
+class DuplicateVerdicts:
     """What is to be done now: frames to caption, and frames to commit as duplicates (their outcome is set)."""
 
     to_caption: list[Job] = field(default_factory=list)
@@ -57,17 +57,17 @@ class NearDuplicates:
         with self._lock:
             self._cameras[job.camera()].expected.append(job)
 
-    def decoded(self, job: Job) -> Verdicts:
+    def decoded(self, job: Job) -> DuplicateVerdicts:
         with self._lock:
             camera = self._cameras[job.camera()]
             camera.decoded.add(job)
-            return self._judge_in_order(camera, Verdicts())
+            return self._judge_in_order(camera, DuplicateVerdicts())
 
-    def ended(self, job: Job, sidecar: Sidecar | None) -> Verdicts:
+    def ended(self, job: Job, sidecar: Sidecar | None) -> DuplicateVerdicts:
         """The job left the hand: with the sidecar that this worker committed, or without one of its own."""
         with self._lock:
             camera = self._cameras[job.camera()]
-            verdicts = Verdicts()
+            verdicts = DuplicateVerdicts()
             original = self._uncommitted.pop(job, None)
             if original is not None:
                 self._settle(original, camera, sidecar, verdicts)
@@ -80,7 +80,7 @@ class NearDuplicates:
                         other.waiting.remove(job)
             return self._judge_in_order(camera, verdicts)
 
-    def _settle(self, original: _Original, camera: _Camera, sidecar: Sidecar | None, verdicts: Verdicts) -> None:
+    def _settle(self, original: _Original, camera: _Camera, sidecar: Sidecar | None, verdicts: DuplicateVerdicts) -> None:
         waiting, original.waiting = original.waiting, []
         if sidecar is not None and sidecar.status == "captioned":
             original.sidecar = sidecar
@@ -93,16 +93,16 @@ class NearDuplicates:
         for job in waiting:
             self._judge(camera, job, verdicts)
 
-    def _judge_in_order(self, camera: _Camera, verdicts: Verdicts) -> Verdicts:
+    def _judge_in_order(self, camera: _Camera, verdicts: DuplicateVerdicts) -> DuplicateVerdicts:
         while camera.expected and camera.expected[0] in camera.decoded:
             job = camera.expected.popleft()
             camera.decoded.discard(job)
             self._judge(camera, job, verdicts)
         return verdicts
 
-    def _judge(self, camera: _Camera, job: Job, verdicts: Verdicts) -> None:
-        assert job.picture is not None
-        looks, last = job.picture.perceptual_hash, camera.last
+    def _judge(self, camera: _Camera, job: Job, verdicts: DuplicateVerdicts) -> None:
+        assert job.image is not None
+        looks, last = job.image.perceptual_hash, camera.last
         captured_at = min(job.captured_at(), datetime.now(UTC))  # a clock of the future must not hide the present
         age = (captured_at - last.captured_at).total_seconds() if last else 0.0
         if last and 0 <= age < self._config.heartbeat_seconds and (looks ^ last.looks).bit_count() <= self._config.distance:

@@ -28,7 +28,7 @@ class Reload:
         """From any thread or a signal handler: no locks here."""
         self._asked = True
 
-    def glance(self, change: Callable[[Captioner], None]) -> None:
+    def poll(self, change: Callable[[Captioner], None]) -> None:
         """Begin to load, if that was asked for and nothing is being loaded; `change` gets what was loaded."""
         if self._asked and not self._loading:
             self._asked, self._loading = False, True

@@ -2,7 +2,7 @@
 
     lease → read → decode → (near-duplicates) → batch and caption → commit → lease done
 
-At most `worker.queue` frames are in the hand at a time, which bounds every queue in between. Whatever goes wrong with a
+At most `worker.queue` frames are in flight at a time, which bounds every queue in between. Whatever goes wrong with a
 frame stays with it: it is tried again where that can help, else its sidecar says what was wrong.
 """
 
@@ -13,9 +13,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
 
-from framecap import frames, sidecar, telemetry
+from framecap import frames, telemetry
 from framecap.captioning.caption import Captioner
 from framecap.config import WorkerConfig
 from framecap.errors import (
@@ -33,37 +32,34 @@ from framecap.errors import (
     StoreUnavailable,
     TruncatedFrame,
 )
+from framecap.frames import MAX_SIDECAR_BYTES
 from framecap.ingest.base import Ingest
-from framecap.sidecar import Sidecar
-from framecap.stores.base import Commit, Store
-from framecap.telemetry import Pulse
+from framecap.runtime.stop import StopRequest
+from framecap.sidecars import sidecar
+from framecap.sidecars.sidecar import Sidecar
+from framecap.stores.base import CommitResult, Store
+from framecap.telemetry import Heartbeat
 from framecap.worker.batches import Batches
-from framecap.worker.folders import Folders
-from framecap.worker.jobs import Hand, Job, Room
-from framecap.worker.model import WorkingModel
-from framecap.worker.near_duplicates import NearDuplicates, Verdicts
-from framecap.worker.patience import Patience
-from framecap.worker.records import record
+from framecap.worker.closed_folders import ClosedFolders
+from framecap.worker.health import WorkerHealth
+from framecap.worker.jobs import ByteBudget, InFlight, Job
+from framecap.worker.model import CurrentModel
+from framecap.worker.near_duplicates import DuplicateVerdicts, NearDuplicates
 from framecap.worker.reload import Reload
+from framecap.worker.sidecar_records import record
 from framecap.worker.stages import Stage
-from framecap.worker.tally import Tally, WorkSummary
-from framecap.worker.vitals import Vitals
+from framecap.worker.stats import WorkerStats, WorkSummary
+from framecap.worker.store_backoff import StoreBackoff
 
 logger = logging.getLogger(__name__)
 
 _READERS = 4  # a read from a mount waits for the network most of its time
-_UNDECODED_BYTES = 256 << 20  # of pictures that were read; the queue alone would let in worker.queue of worker.max_bytes
+_UNDECODED_BYTES = 256 << 20  # of images that were read; the queue alone would let in worker.queue of worker.max_bytes
 _COMMITTERS = 8  # so does a commit, or for the disk
-_GLANCE_SECONDS = 0.25  # how often an idle worker looks whether it is to stop
+_POLL_SECONDS = 0.25  # how often an idle worker looks whether it is to stop
 _RETRY_SECONDS = 0.5  # before the second try of a frame, twice as long before the third
 _LOOK_AGAIN_SECONDS = 1.0  # before the next look at a frame that is still being written
 _JOIN_SECONDS = 1.0
-
-
-class Flag(Protocol):
-    """What a threading.Event and a StopFlag have in common."""
-
-    def is_set(self) -> bool: ...
 
 
 def run_worker(
@@ -71,8 +67,8 @@ def run_worker(
     store: Store,
     ingest: Ingest,
     captioner: Captioner,
-    stop: Flag,
-    finish: Flag,
+    stop: StopRequest,
+    finish: StopRequest,
     on_commit: Callable[[Sidecar], None] | None = None,
     reload: Reload | None = None,
 ) -> WorkSummary:
@@ -82,7 +78,7 @@ def run_worker(
     exhausted. `on_commit` hears of each sidecar that was committed here, from one thread at a time. `reload` brings
     another captioner when it is asked to. Raises MissingError when no decoder starts on this machine.
     """
-    worker = _Worker(config, store, ingest, captioner, Tally(on_commit), reload)
+    worker = _Worker(config, store, ingest, captioner, WorkerStats(on_commit), reload)
     return worker.run(stop, finish)
 
 
@@ -93,38 +89,40 @@ class _Worker:
         store: Store,
         ingest: Ingest,
         captioner: Captioner,
-        tally: Tally,
+        stats: WorkerStats,
         reload: Reload | None,
     ) -> None:
         self._config = config = config.filled_in(captioner.batch_size, captioner.lanes)
         self._store = store
         self._ingest = ingest
-        self._model = WorkingModel(captioner, config)
+        self._model = CurrentModel(captioner, config)
         self._reload = reload
-        self._tally = tally
+        self._stats = stats
         self._near_duplicates = NearDuplicates(config.near_duplicates) if config.near_duplicates.enabled else None
-        self._hand = Hand()
-        self._room = Room(_UNDECODED_BYTES)
-        self._patience = Patience()
-        self._folders = Folders()
-        self._batches = Batches(config.batch_wait_ms / 1000, self._hand)
+        self._in_flight = InFlight()
+        self._byte_budget = ByteBudget(_UNDECODED_BYTES)
+        self._store_backoff = StoreBackoff()
+        self._folders = ClosedFolders()
+        self._batches = Batches(config.batch_wait_ms / 1000, self._in_flight)
         self._reading = Stage("read", _READERS, self._read, self._went_wrong)
         self._decoding = Stage("decode", self._model.decoders, self._decode, self._went_wrong)
         self._committing = Stage("commit", _COMMITTERS, self._commit, self._went_wrong)
-        self._vitals = Vitals(ingest, [self._patience.problem, self._folders.problem, self._model.problem], captioner.lanes)
+        self._health = WorkerHealth(
+            ingest, [self._store_backoff.problem, self._folders.problem, self._model.problem], captioner.lanes
+        )
         self._over = False  # what is still under way is nobody's any more
         self._fatal: BaseException | None = None
 
-    def run(self, stop: Flag, finish: Flag) -> WorkSummary:
+    def run(self, stop: StopRequest, finish: StopRequest) -> WorkSummary:
         started = time.monotonic()
         leasing = threading.Thread(target=self._guarded, args=(self._lease_frames, stop, finish), name="lease", daemon=True)
         captioning = [
-            threading.Thread(target=self._guarded, args=(self._caption_batches, pulse), name=pulse.name, daemon=True)
-            for pulse in self._vitals.captioning
+            threading.Thread(target=self._guarded, args=(self._caption_batches, heartbeat), name=heartbeat.name, daemon=True)
+            for heartbeat in self._health.captioning
         ]
         stages = (self._reading, self._decoding, self._committing)
         threads = [leasing, *captioning, *(thread for stage in stages for thread in stage.threads)]
-        with self._vitals.seen():
+        with self._health.seen():
             try:
                 for thread in threads:
                     thread.start()
@@ -135,25 +133,27 @@ class _Worker:
                 self._end(threads)
         if self._fatal:
             raise self._fatal
-        return self._tally.summary(time.monotonic() - started)
+        return self._stats.summary(time.monotonic() - started)
 
     # The flow, from thread to thread
 
-    def _lease_frames(self, stop: Flag, finish: Flag) -> None:
+    def _lease_frames(self, stop: StopRequest, finish: StopRequest) -> None:
         """Until it is time to stop. In trouble one frame at a time is tried, so that little work is done for nothing."""
         while not (stop.is_set() or self._over or self._fatal):
-            self._vitals.leasing.beat()
+            self._health.leasing.beat()
             if self._reload:
-                self._reload.glance(self._model.change)
-            if (wait := self._patience.wait) > 0:
-                time.sleep(min(wait, _GLANCE_SECONDS))
+                self._reload.poll(self._model.change)
+            if (wait := self._store_backoff.wait) > 0:
+                time.sleep(min(wait, _POLL_SECONDS))
                 continue
-            if not self._hand.wait_for_less_than(1 if self._patience.troubled else self._config.queue, _GLANCE_SECONDS):
+            if not self._in_flight.wait_for_less_than(
+                1 if self._store_backoff.in_outage else self._config.queue, _POLL_SECONDS
+            ):
                 continue
             try:
-                lease = self._ingest.lease(_GLANCE_SECONDS)
+                lease = self._ingest.lease(_POLL_SECONDS)
             except StoreUnavailable as error:
-                self._patience.failed(error)
+                self._store_backoff.failed(error)
                 continue
             if lease is not None:
                 self._take(Job(lease, lease.entry))
@@ -161,7 +161,7 @@ class _Worker:
                 return
 
     def _take(self, job: Job) -> None:
-        self._hand.take(job)
+        self._in_flight.take(job)
         if self._near_duplicates:
             self._near_duplicates.leased(job)
         self._reading.put(job)
@@ -174,13 +174,13 @@ class _Worker:
             return
         started = time.monotonic()
         job.entry = self._store.stat(job.key)
-        if job.lease.given_up is not None:
-            raise job.lease.given_up
-        self._room.take(self._needed(job))
+        if job.lease.terminal_error is not None:
+            raise job.lease.terminal_error
+        self._byte_budget.take(self._needed(job))
         try:
             job.data = self._store.read(job.key, self._config.max_bytes)
         except BaseException:
-            self._room.give_back(self._needed(job))
+            self._byte_budget.give_back(self._needed(job))
             raise
         job.sha256 = hashlib.sha256(job.data).hexdigest()
         job.position = frames.read_position(job.data)
@@ -190,28 +190,28 @@ class _Worker:
     def _decode(self, job: Job) -> None:
         started = time.monotonic()
         try:
-            job.picture = self._model.decode(job.data)
+            job.image = self._model.decode(job.data)
         finally:
             job.data = b""
-            self._room.give_back(self._needed(job))
+            self._byte_budget.give_back(self._needed(job))
         job.decode_seconds = self._spent("decode", started)
         job.decoded_at = time.monotonic()
         if self._near_duplicates:
             self._follow(self._near_duplicates.decoded(job))
         else:
             self._batches.put(job)
-        self._hand.reached_captioner(job)
+        self._in_flight.reached_captioner(job)
 
     def _needed(self, job: Job) -> int:
-        """Bytes that the picture takes between reading and decoding."""
+        """Bytes that the image takes between reading and decoding."""
         return min(job.entry.size, self._config.max_bytes)
 
-    def _caption_batches(self, pulse: Pulse) -> None:
+    def _caption_batches(self, heartbeat: Heartbeat) -> None:
         while (batch := self._batches.take(self._model.limit)) is not None and not self._over:
             started = time.monotonic()
-            pulse.beat()
+            heartbeat.beat()
             answers = self._model.caption(batch)
-            pulse.rest()
+            heartbeat.rest()
             seconds = self._spent("caption", started)
             for job, answer in zip(batch, answers, strict=True):
                 job.wait_seconds = started - job.decoded_at
@@ -236,7 +236,7 @@ class _Worker:
             self._finished(job, None)
         except Exception as error:
             logger.exception("%s: its sidecar could not be written", job.key)
-            self._give_back(job, self._patience.failed(error))
+            self._give_back(job, self._store_backoff.failed(error))
         else:
             self._spent("commit", started)
             self._written(job, made, outcome)
@@ -246,7 +246,7 @@ class _Worker:
         try:
             made = record(job)
             data = sidecar.encode(made)
-            wrong = f"{len(data)} bytes" if len(data) > sidecar.MAX_SIDECAR_BYTES else None
+            wrong = f"{len(data)} bytes" if len(data) > MAX_SIDECAR_BYTES else None
         except ValueError as error:
             wrong = str(error)
         if wrong is not None:
@@ -256,24 +256,24 @@ class _Worker:
             data = sidecar.encode(made)
         return made, data
 
-    def _write(self, job: Job, data: bytes) -> Commit | None:
-        """None when the frame was replaced meanwhile: the sidecar would be about a picture that is gone."""
+    def _write(self, job: Job, data: bytes) -> CommitResult | None:
+        """None when the frame was replaced meanwhile: the sidecar would be about an image that is gone."""
         if self._store.stat(job.key) != job.entry:
             return None
-        if job.lease.torn is not None:
-            return self._store.replace_sidecar(job.key, data, if_match=job.lease.torn)
+        if job.lease.replaces is not None:
+            return self._store.replace_sidecar(job.key, data, if_match=job.lease.replaces)
         return self._store.commit_sidecar(job.key, data)
 
-    def _written(self, job: Job, made: Sidecar, outcome: Commit | None) -> None:
-        self._patience.worked()
+    def _written(self, job: Job, made: Sidecar, outcome: CommitResult | None) -> None:
+        self._store_backoff.worked()
         if outcome is not None:
             self._folders.took(job.key)
         match outcome:
-            case Commit.COMMITTED:
-                self._tally.committed(made)
+            case CommitResult.COMMITTED:
+                self._stats.committed(made)
                 self._finished(job, made)
-            case Commit.ALREADY_THERE:
-                self._tally.already_there()
+            case CommitResult.ALREADY_THERE:
+                self._stats.already_there()
                 self._finished(job, None)
             case None:
                 self._give_back(job, _LOOK_AGAIN_SECONDS)
@@ -287,12 +287,12 @@ class _Worker:
         retryable = error.retryable if isinstance(error, FramecapError) else True
         match error:
             case FrameGone():  # the store has answered
-                self._patience.worked()
+                self._store_backoff.worked()
                 self._finished(job, None)
             case FolderClosed():
                 self._give_back(job, self._folders.refused(job.key, error))
             case StoreUnavailable() | DeviceMemoryError() | CaptionerUnavailable():  # no fault of the frame's
-                self._give_back(job, self._patience.failed(error))
+                self._give_back(job, self._store_backoff.failed(error))
             case MissingError():
                 self._fatal = error
                 self._give_back(job, 0.0)
@@ -308,8 +308,8 @@ class _Worker:
         """Its writer may be at it still: wait until the file has not changed for a while."""
         try:
             seconds = job.lease.settles_in()
-        except StoreError as trouble:
-            self._went_wrong(job, trouble)
+        except StoreError as outage:
+            self._went_wrong(job, outage)
             return
         if seconds > 0:
             self._give_back(job, seconds)
@@ -317,9 +317,9 @@ class _Worker:
             self._failed(job, error)
 
     def _failed(self, job: Job, error: Exception) -> None:
-        if job.lease.torn is not None and sidecar.has_caption(job.lease.torn):
+        if job.lease.replaces is not None and sidecar.has_caption(job.lease.replaces):
             logger.warning("%s: failed, so its old caption stays: %s", job.key, error)
-            self._tally.not_replaced()
+            self._stats.not_replaced()
             self._finished(job, None)
             return
         logger.warning("%s: failed: %s", job.key, error)
@@ -327,12 +327,12 @@ class _Worker:
         self._committing.put(job)
 
     def _give_back(self, job: Job, delay: float, counts: bool = False) -> None:
-        if self._hand.end(job):
+        if self._in_flight.end(job):
             job.lease.release(delay, counts=counts)
             self._ended(job, None)
 
     def _finished(self, job: Job, made: Sidecar | None) -> None:
-        if self._hand.end(job):
+        if self._in_flight.end(job):
             job.lease.done()
             self._ended(job, made)
 
@@ -340,7 +340,7 @@ class _Worker:
         if self._near_duplicates:
             self._follow(self._near_duplicates.ended(job, made))
 
-    def _follow(self, verdicts: Verdicts) -> None:
+    def _follow(self, verdicts: DuplicateVerdicts) -> None:
         for job in verdicts.to_caption:
             self._batches.put(job)
         for job in verdicts.duplicates:
@@ -348,32 +348,32 @@ class _Worker:
 
     # The end of the worker
 
-    def _drain(self, stop: Flag) -> None:
-        """Wait for what is in the hand: as long as it takes, or for the grace time once it is to stop."""
+    def _drain(self, stop: StopRequest) -> None:
+        """Wait for what is in flight: as long as it takes, or for the grace time once it is to stop."""
         deadline: float | None = None
-        while not self._fatal and not self._hand.wait_for_less_than(1, _GLANCE_SECONDS):
-            self._vitals.leasing.beat()
+        while not self._fatal and not self._in_flight.wait_for_less_than(1, _POLL_SECONDS):
+            self._health.leasing.beat()
             if deadline is None and stop.is_set():
-                logger.info("stopping: %d frames in hand are finished first", len(self._hand.jobs))
+                logger.info("stopping: %d frames in flight are finished first", len(self._in_flight.jobs))
                 deadline = time.monotonic() + self._config.grace_seconds
             if deadline is not None and time.monotonic() >= deadline:
-                logger.warning("the grace time is over: %d frames are given back", len(self._hand.jobs))
+                logger.warning("the grace time is over: %d frames are given back", len(self._in_flight.jobs))
                 return
 
     def _end(self, threads: list[threading.Thread]) -> None:
         self._over = True
-        self._room.end()
+        self._byte_budget.end()
         for stage in (self._reading, self._decoding, self._committing):
             stage.end()
         self._batches.end()
-        for job in self._hand.jobs:
+        for job in self._in_flight.jobs:
             self._give_back(job, 0.0)
         self._model.close()
         deadline = time.monotonic() + _JOIN_SECONDS
         for thread in threads:
             thread.join(max(deadline - time.monotonic(), 0.0))
 
-    def _guarded(self, body: Callable[..., None], *arguments: Flag | Pulse) -> None:
+    def _guarded(self, body: Callable[..., None], *arguments: StopRequest | Heartbeat) -> None:
         try:
             body(*arguments)
         except BaseException as error:  # a thread's error must end the worker, not only the thread

@@ -8,21 +8,21 @@ from types import SimpleNamespace
 
 import pytest
 
-from framecap.bench.captioner import Model
-from framecap.bench.pictures import make_pictures
+from framecap.bench.captioner import MeasuredCaptioner
+from framecap.bench.images import make_images
 from framecap.captioning.caption import Images
 from framecap.config import Config
 
 
 @pytest.fixture
-def model(tiny_bundle: Path, tmp_path: Path) -> Model:
-    """For five pictures, in batches of two."""
+def model(tiny_bundle: Path, tmp_path: Path) -> MeasuredCaptioner:
+    """For five images, in batches of two."""
     captioning = {"bundle": str(tiny_bundle), "threads": 1, "runtime": "onnx"}
     config = Config.model_validate({"captioning": captioning, "worker": {"batch_size": 2}})
-    return Model(config, make_pictures(tmp_path / "pictures", 5, None))
+    return MeasuredCaptioner(config, make_images(tmp_path / "images", 5, None))
 
 
-def test_one_lane_is_this_thread_with_every_picture_once(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_lane_is_this_thread_with_every_image_once(model: MeasuredCaptioner, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[int, int]] = []
 
     def caption(images: Images) -> None:
@@ -34,7 +34,9 @@ def test_one_lane_is_this_thread_with_every_picture_once(model: Model, monkeypat
     assert model.rounds == 1
 
 
-def test_several_lanes_are_filled_with_twenty_whole_batches_each(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_lanes_are_filled_with_twenty_whole_batches_each(
+    model: MeasuredCaptioner, monkeypatch: pytest.MonkeyPatch
+) -> None:
     met = threading.Barrier(3)
     calls: list[int] = []
 

@@ -31,7 +31,7 @@ def test_it_gets_the_model_and_the_worker_and_nothing_of_the_stores(tmp_path: Pa
     assert Config.model_validate(made).captioning.beam == 3
 
 
-def test_what_fails_is_said(tmp_path: Path) -> None:
+def test_what_fails_is_reported(tmp_path: Path) -> None:
     with pytest.raises(MeasurementFailed, match="framecap work ended with 2: framecap: "):
         Bench(tmp_path, Config()).run("work", "--set", "nothing")
 

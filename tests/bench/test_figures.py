@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from framecap.bench.figures import Figure, Mark, Ratio, paired_ratio, percentile
+from framecap.bench.figures import Figure, Ratio, Target, paired_ratio, percentile
 
 amounts = st.floats(0.001, 1e6)
 several = st.lists(amounts, min_size=1, max_size=20)
@@ -37,7 +37,7 @@ def test_the_ratio_is_that_of_the_pairs_whatever_the_machine_did_in_between(valu
 
 @given(amounts, amounts)
 def test_a_mark_holds_on_one_side_and_says_how_far_the_other_is(figure: float, value: float) -> None:
-    least, most = Mark("at least", value), Mark("at most", value)
+    least, most = Target("at least", value), Target("at most", value)
     assert least.holds(figure) or most.holds(figure)
     assert least.holds(figure) == (least.short_by(figure) == 0)
     assert least.short_by(figure) + most.short_by(figure) == pytest.approx(abs(figure - value) / value)
@@ -47,7 +47,7 @@ def test_a_mark_holds_on_one_side_and_says_how_far_the_other_is(figure: float, v
 
 @given(several, amounts)
 def test_the_json_holds_every_run_and_the_verdict(values: list[float], mark: float) -> None:
-    figure = Figure("a.b", "what", "frames/s", tuple(values), Ratio(0.5, "of it"), Mark("at least", mark))
+    figure = Figure("a.b", "what", "frames/s", tuple(values), Ratio(0.5, "of it"), Target("at least", mark))
     shown = json.loads(json.dumps(figure.as_json()))
     assert shown["median"] == statistics.median(values)
     assert (shown["least"], shown["most"]) == (min(values), max(values))

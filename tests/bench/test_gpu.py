@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from framecap.bench.gpu import Sample, Watched, busy_part, read_samples, saturated
+from framecap.bench.gpu import GpuMonitor, Sample, busy_part, read_samples, saturated
 
 COMMITS = [100 + number / 100 for number in range(101)]  # a second of them
 
@@ -44,7 +44,7 @@ def test_the_driver_s_tool_is_read_until_the_work_is_done(tmp_path: Path, monkey
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     started = time.time()
-    with Watched("GPU-1") as watched:
+    with GpuMonitor("GPU-1") as watched:
         while not tool.with_name("nvidia-smi.ready").exists():
             pass
     assert watched.busy([started - 5, time.time() + 5]) == pytest.approx(0.9)

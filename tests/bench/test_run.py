@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from framecap.bench import fullness, growth
-from framecap.bench.figures import Figure, Section
+from framecap.bench.figures import Figure, ReportSection
 from framecap.bench.parts import Size
 from framecap.bench.run import measure
 from framecap.config import Config
 from tests.command import run
 
 
-def figures_of(sections: list[Section]) -> dict[str, Figure]:
+def figures_of(sections: list[ReportSection]) -> dict[str, Figure]:
     figures = [figure for section in sections for figure in section.figures]
     assert len({figure.name for figure in figures}) == len(figures)
     return {figure.name: figure for figure in figures}
@@ -79,14 +79,14 @@ def test_the_command_prints_json_and_says_what_is_wrong(tiny_bundle: Path, tmp_p
     shown = json.loads(done.stdout)
     assert {"encoder.speed", "captioner.speed"} <= {figure["name"] for figure in shown["figures"]}
     assert "bundle tiny" in shown["measured"][0]
-    for arguments, said in {
+    for arguments, output in {
         ("--only", "speed"): "--only: there is no part 'speed': take some of machine, captioner,",
         ("--runs", "0"): "--frames and --runs: at least 1 is expected",
-        ("nowhere",): "nowhere: no pictures or video here",
+        ("nowhere",): "nowhere: no images or video here",
         ("--set", "captioning.kind=transformers"): "captioning.kind: bench measures bundles, not transformers",
         ("--runtime", "null"): "captioning.runtime: null has no model to measure",
     }.items():
         wrong = run(*small, *arguments, cwd=tmp_path)
         assert wrong.returncode == 2, wrong.stderr
-        assert wrong.stderr.startswith(f"framecap: {said}")
+        assert wrong.stderr.startswith(f"framecap: {output}")
         assert not wrong.stdout

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from framecap.bench.scans import Place, passes
+from framecap.bench.scans import StoreKind, passes
 from framecap.ingest.admission import LEAST, LIMIT
 
 
-@pytest.mark.parametrize("place", ["directory", "bucket"])
-def test_later_passes_cost_in_proportion_to_what_is_new(place: Place, tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder", ["directory", "bucket"])
+def test_later_passes_cost_in_proportion_to_what_is_new(folder: StoreKind, tmp_path: Path) -> None:
     """2,000 frames of ten cameras in 200 seconds: half of the passes look back some 56 of them."""
     (tmp_path / "frames").mkdir()
-    seen = passes(place, 2_000, 20, tmp_path / "frames")
-    assert (seen.first.listed, seen.first.pending, seen.first.requests) == (4_000, 0, 4 if place == "bucket" else 0)
-    assert (seen.look_back.listed, seen.look_back.pending) == (4_000 + 10, 0)
+    seen = passes(folder, 2_000, 20, tmp_path / "frames")
+    assert (seen.first.listed, seen.first.pending, seen.first.requests) == (4_000, 0, 4 if folder == "bucket" else 0)
+    assert (seen.lookback.listed, seen.lookback.pending) == (4_000 + 10, 0)
     assert seen.usual.listed <= 10 * (2 * 57 + 1)
     assert (seen.last.pending, seen.new) == (20, 20)
     assert 20e6 < seen.memory < 300e6

@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from framecap.bench.figures import Figure, Mark, Ratio, Section
+from framecap.bench.figures import Figure, Ratio, ReportSection, Target
 from framecap.bench.table import draw, number, verdict
 
 
@@ -24,18 +24,20 @@ def test_numbers_that_are_none() -> None:
 
 
 def test_verdicts() -> None:
-    assert verdict(Figure("a", "a", values=(90.0,), mark=Mark("at least", 80))) == "mark: 80 or more: holds"
-    assert verdict(Figure("a", "a", values=(60.0,), mark=Mark("at least", 80))) == "mark: 80 or more: falls short by 25%"
-    assert verdict(Figure("a", "a", values=(5.001,), mark=Mark("at most", 5))) == "mark: 5 or less: falls short by 1%"
-    assert verdict(Figure("a", "a", mark=Mark("at most", 5))) == "mark: 5 or less"
+    assert verdict(Figure("a", "a", values=(90.0,), mark=Target("at least", 80))) == "mark: 80 or more: holds"
+    assert verdict(Figure("a", "a", values=(60.0,), mark=Target("at least", 80))) == "mark: 80 or more: falls short by 25%"
+    assert verdict(Figure("a", "a", values=(5.001,), mark=Target("at most", 5))) == "mark: 5 or less: falls short by 1%"
+    assert verdict(Figure("a", "a", mark=Target("at most", 5))) == "mark: 5 or less"
     assert verdict(Figure("a", "a", values=(1.0,))) == ""
 
 
 def test_columns_stand_below_each_other() -> None:
     sections = [
-        Section("one", (Figure("a", "short", "ms", (1.0, 2.0, 3.0)), Figure("b", "a longer name", "frames/s", (123.0,)))),
-        Section(
-            "two", (Figure("c", "n", "ms", (7.0,), Ratio(0.5, "of it"), Mark("at most", 8)), Figure("d", "m", note="why"))
+        ReportSection(
+            "one", (Figure("a", "short", "ms", (1.0, 2.0, 3.0)), Figure("b", "a longer name", "frames/s", (123.0,)))
+        ),
+        ReportSection(
+            "two", (Figure("c", "n", "ms", (7.0,), Ratio(0.5, "of it"), Target("at most", 8)), Figure("d", "m", note="why"))
         ),
     ]
     lines = draw(["head"], sections).splitlines()

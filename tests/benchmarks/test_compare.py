@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.compare import LIMIT, Verdict, compare, main
-from framecap.bench.pictures import make_pictures
+from framecap.bench.images import make_images
 from tests.command import ROOT
 
 HOT = "        started = time.monotonic()\n        made, data = self._record(job)\n"
@@ -41,14 +41,14 @@ def test_a_slower_pipeline_is_caught(tmp_path: Path, tiny_bundle: Path) -> None:
     text = worker.read_text()
     assert HOT in text, "what is slowed down here has moved"
     worker.write_text(text.replace(HOT, HOT + "        sum(range(2_000_000))\n"))
-    pictures = make_pictures(tmp_path / "pictures", 24)
-    verdicts = {one.what: one for one in compare(ROOT, slower, pictures, tmp_path, 1, str(tiny_bundle))}
+    image_files = make_images(tmp_path / "images", 24)
+    verdicts = {one.what: one for one in compare(ROOT, slower, image_files, tmp_path, 1, str(tiny_bundle))}
     assert set(verdicts) == {"end to end, wall", "end to end, CPU time", "pipeline alone, CPU time"}
     assert verdicts["pipeline alone, CPU time"].slower(LIMIT)
     assert "SLOWER by" in verdicts["pipeline alone, CPU time"].line(LIMIT)
 
 
-def test_what_is_no_commit_is_said_and_nothing_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_no_commit_is_reported_and_nothing_is_left(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["no-such-commit", "--frames", "1"])
     assert "no-such-commit: no such commit" in capsys.readouterr().err

@@ -17,19 +17,19 @@ from framecap.captioning.bundle import open_bundle
 from framecap.captioning.caption import Caption
 from framecap.captioning.captioner import BundleCaptioner, Runtime
 from framecap.captioning.load import load_runtime
-from framecap.captioning.preprocess import Preprocessing, decode
 from framecap.config import CaptioningConfig
+from framecap.decoding.preprocess import Preprocessing, decode
 from tests.command import ROOT, environment
-from tests.tiny import COLOURS, SHAPES, picture
+from tests.tiny import COLOURS, SHAPES, draw_image
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    folder = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("images")
     paths = []
     for number, (colour, shape) in enumerate((colour, shape) for colour in COLOURS for shape in SHAPES):
         paths.append(folder / f"{number}.jpg")
-        cv2.imwrite(str(paths[-1]), picture(colour, shape, number))
+        cv2.imwrite(str(paths[-1]), draw_image(colour, shape, number))
     return paths
 
 
@@ -54,7 +54,7 @@ def runtime(loop: NaiveLoop) -> Runtime:
 def test_it_says_what_framecap_says(
     loop: NaiveLoop,
     runtime: Runtime,
-    pictures: list[Path],
+    images: list[Path],
     beam: int,
     max_words: int,
     block_ngrams: int,
@@ -62,32 +62,32 @@ def test_it_says_what_framecap_says(
     number: int,
 ) -> None:
     config = CaptioningConfig(beam=beam, max_words=max_words, block_ngrams=block_ngrams, length_penalty=length_penalty)
-    data = pictures[number].read_bytes()
+    data = images[number].read_bytes()
     pixels = decode(data, Preprocessing(loop.encoder.size), 10**6).pixels
     (ours,) = BundleCaptioner(loop.bundle, runtime, config).caption(pixels[None])
     assert isinstance(ours, Caption)
     assert loop.with_config(config).run([data]).captions == [ours.text]
 
 
-def test_the_tutorial_s_own_search_ends_or_says_that_nothing_ended(loop: NaiveLoop, pictures: list[Path]) -> None:
-    data = [path.read_bytes() for path in pictures]
-    said = loop.run(data, tutorial=True)
-    assert all(caption is None or caption.endswith(".") for caption in said.captions)
-    assert any(said.captions)
-    assert said.caption_seconds > 0
+def test_the_tutorial_s_own_search_ends_or_says_that_nothing_ended(loop: NaiveLoop, images: list[Path]) -> None:
+    data = [path.read_bytes() for path in images]
+    output = loop.run(data, tutorial=True)
+    assert all(caption is None or caption.endswith(".") for caption in output.captions)
+    assert any(output.captions)
+    assert output.caption_seconds > 0
     short = loop.with_config(CaptioningConfig(max_words=1, beam=1))
     assert None in short.run(data, tutorial=True).captions
 
 
-def test_both_are_compared(loop: NaiveLoop, pictures: list[Path]) -> None:
-    figures = compare(loop, [path.read_bytes() for path in pictures])
-    assert figures["same_captions"] == figures["frames"] == len(pictures)
+def test_both_are_compared(loop: NaiveLoop, images: list[Path]) -> None:
+    figures = compare(loop, [path.read_bytes() for path in images])
+    assert figures["same_captions"] == figures["frames"] == len(images)
     ratio = figures["framecap_frames_per_second"] / figures["naive_frames_per_second"]
     assert figures["ratio"] == pytest.approx(ratio)
 
 
-def test_it_serves_the_benchmark(tiny_bundle: Path, pictures: list[Path]) -> None:
-    asked = [json.dumps({"paths": [str(pictures[0])], "tutorial": tutorial}) for tutorial in (False, True)]
+def test_it_serves_the_benchmark(tiny_bundle: Path, images: list[Path]) -> None:
+    asked = [json.dumps({"paths": [str(images[0])], "tutorial": tutorial}) for tutorial in (False, True)]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.naive_loop", "--serve", "--bundle", tiny_bundle, "--config", '{"beam": 2}'],
         cwd=ROOT,

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 PAD, END, START, UNKNOWN = 0, 1, 2, 3
-NEVER_SAID = (PAD, START, UNKNOWN)
-PLACES = 3
+SUPPRESSED = (PAD, START, UNKNOWN)
+LOCATIONS = 3
 
 Logits = Callable[[int, tuple[int, ...]], npt.NDArray[np.float64]]  # frame, words so far → (words,) logits
 
@@ -28,7 +28,7 @@ class RandomModel:
         context = (*(START, START, *sentence)[-2:], len(sentence))
         logits = self.spread * np.random.default_rng((self.seed, frame, *context)).normal(size=self.words)
         values: npt.NDArray[np.float64] = logits - np.log(np.exp(logits).sum())
-        values[list(NEVER_SAID)] = -np.inf
+        values[list(SUPPRESSED)] = -np.inf
         return values
 
 
@@ -44,13 +44,13 @@ class TableDecoder:
     def step(self, parents: Any, words: Any, candidates: int) -> tuple[Any, Any, Any]:
         if parents is not None:
             self.sentences = [
-                [(*before[int(parent)], int(word)) for parent, word in zip(chosen, said, strict=True)]
-                for before, chosen, said in zip(self.sentences, parents, words, strict=True)
+                [(*before[int(parent)], int(word)) for parent, word in zip(chosen, output, strict=True)]
+                for before, chosen, output in zip(self.sentences, parents, words, strict=True)
             ]
         rows = np.array(
             [[self.model.log_probabilities(f, s) for s in sentences] for f, sentences in enumerate(self.sentences)]
         )
         numbers = np.argsort(-rows, axis=2, kind="stable")[:, :, :candidates]
         best = np.take_along_axis(rows, numbers, axis=2)
-        attention = np.full((*rows.shape[:2], PLACES), 1 / PLACES, np.float32)
+        attention = np.full((*rows.shape[:2], LOCATIONS), 1 / LOCATIONS, np.float32)
         return self.convert(best), self.convert(numbers), self.convert(attention)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framecap.captioning.beam import BeamSettings, search
-from tests.captioning.tables import END, NEVER_SAID, RandomModel, TableDecoder
+from tests.captioning.tables import END, SUPPRESSED, RandomModel, TableDecoder
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ def naive_search(model: RandomModel, frame: int, rules: BeamSettings) -> list[Fo
             if value > -math.inf
             and not (word == END and not sentence)
             and not (word != END and repeats(sentence, word, rules.block_ngrams))
+            and not (rules.repeatable is not None and word not in rules.repeatable and word in sentence)
         ]
         continuations.sort(key=lambda c: -c[2])
         ended = [c for c in continuations[: rules.beam] if c[1] == END]
@@ -61,6 +62,7 @@ RULES = st.builds(
     length_penalty=st.sampled_from([0.0, 0.7, 1.0]),
     block_ngrams=st.integers(0, 3),
     sentences=st.integers(1, 5),
+    repeatable=st.sampled_from([None, (), (1, 4, 5), (1, 4, 6, 7, 9)]),
 )
 
 
@@ -83,15 +85,25 @@ def test_finds_what_the_naive_search_finds(rules: BeamSettings, words: int, seed
 
 
 @settings(max_examples=50, deadline=None)
+@given(beam=st.integers(1, 5), max_words=st.integers(1, 6), seed=st.integers(0, 2**32))
+def test_only_repeatable_words_stand_twice_in_a_caption(beam: int, max_words: int, seed: int) -> None:
+    rules = BeamSettings(beam=beam, max_words=max_words, block_ngrams=0, sentences=beam, repeatable=(END, 4, 5))
+    for sentences in search(TableDecoder(RandomModel(12, seed, spread=0.1), 3), END, rules):
+        for sentence in sentences or []:
+            content = [word for word in sentence.words if word not in (4, 5)]
+            assert len(content) == len(set(content))
+
+
+@settings(max_examples=50, deadline=None)
 @given(rules=RULES, seed=st.integers(0, 2**32))
 def test_captions_are_never_empty_special_or_repeating(rules: BeamSettings, seed: int) -> None:
-    for sentences in search(TableDecoder(RandomModel(8, seed, spread=0.1), 3), END, rules):
+    for sentences in search(TableDecoder(RandomModel(14, seed, spread=0.1), 3), END, rules):
         assert sentences
         for sentence in sentences:
             assert sentence.words
-            assert not {END, *NEVER_SAID} & set(sentence.words)
-            for place, word in enumerate(sentence.words):
-                assert not repeats(sentence.words[:place], word, rules.block_ngrams)
+            assert not {END, *SUPPRESSED} & set(sentence.words)
+            for address, word in enumerate(sentence.words):
+                assert not repeats(sentence.words[:address], word, rules.block_ngrams)
 
 
 @settings(max_examples=30, deadline=None)
@@ -111,9 +123,9 @@ def test_a_frame_does_not_depend_on_its_batch(seed: int, frames: int) -> None:
 def test_torch_finds_what_numpy_finds() -> None:
     torch = pytest.importorskip("torch")
     for seed in range(20):
-        model = RandomModel(25, seed)
-        with_numpy = search(TableDecoder(model, 3), END, BeamSettings(sentences=5))
-        with_torch = search(TableDecoder(model, 3, torch.from_numpy), END, BeamSettings(sentences=5))
+        model, rules = RandomModel(25, seed), BeamSettings(sentences=5, max_words=12, repeatable=(END, 4, 5, 6, 7, 8))
+        with_numpy = search(TableDecoder(model, 3), END, rules)
+        with_torch = search(TableDecoder(model, 3, torch.from_numpy), END, rules)
         assert [[s.words for s in f or []] for f in with_torch] == [[s.words for s in f or []] for f in with_numpy]
 
 

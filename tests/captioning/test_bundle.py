@@ -27,7 +27,7 @@ def rewrite(bundle: Path, **changes: object) -> None:
     (bundle / "bundle.json").write_text(json.dumps({**card, **changes}))
 
 
-def test_the_hash_is_of_the_parts_not_of_the_place_or_the_scores(tiny_bundle: Path, copy: Path) -> None:
+def test_the_hash_is_of_the_parts_not_of_the_address_or_the_scores(tiny_bundle: Path, copy: Path) -> None:
     before = open_bundle(str(tiny_bundle)).hash
     rewrite(copy, scores={"bleu_4": 1.0})
     assert open_bundle(str(copy)).hash == before
@@ -62,7 +62,7 @@ def test_a_missing_part_is_named(copy: Path, part: str) -> None:
 
 @pytest.mark.faults(31)
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "output"),
     [
         ({"format": 99}, "format"),
         ({"name": "../../etc"}, "name"),
@@ -72,9 +72,9 @@ def test_a_missing_part_is_named(copy: Path, part: str) -> None:
         ({"decoder": {"kind": "attention_lstm"}}, "decoder.words"),
     ],
 )
-def test_a_wrong_card_is_refused_with_its_key(copy: Path, changes: dict[str, object], said: str) -> None:
+def test_a_wrong_card_is_refused_with_its_key(copy: Path, changes: dict[str, object], output: str) -> None:
     rewrite(copy, **changes)
-    with pytest.raises(BundleError, match=said):
+    with pytest.raises(BundleError, match=output):
         open_bundle(str(copy))
 
 
@@ -98,7 +98,7 @@ def seal(bundle: Path, part: str, content: bytes) -> None:
 
 @pytest.mark.faults(31)
 @pytest.mark.parametrize(
-    ("vocabulary", "said"),
+    ("vocabulary", "output"),
     [
         (b"[" * 100_000, "nested too deeply"),
         (b"\xff", "not JSON"),
@@ -107,9 +107,9 @@ def seal(bundle: Path, part: str, content: bytes) -> None:
         (SPECIAL + b'"\\ud800": 4}', "surrogates"),
     ],
 )
-def test_a_vocabulary_that_cannot_be_said_is_refused(copy: Path, vocabulary: bytes, said: str) -> None:
+def test_a_vocabulary_that_cannot_be_reported_is_refused(copy: Path, vocabulary: bytes, output: str) -> None:
     seal(copy, "vocabulary.json", vocabulary)
-    with pytest.raises(BundleError, match=said):
+    with pytest.raises(BundleError, match=output):
         open_bundle(str(copy))
 
 
@@ -131,20 +131,20 @@ def test_a_part_that_is_no_file_is_not_waited_for(copy: Path, part: str) -> None
 
 @pytest.mark.faults(31)
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "output"),
     [
         ({"preprocessing": {"size": 32, "mean": [0, 0, 0], "std": [1, 1, 1]}}, "graphs do not fit"),
         ({"places": [3, 4]}, "another grid"),
     ],
 )
-def test_a_card_of_another_model_is_refused_before_any_frame(copy: Path, changes: dict[str, object], said: str) -> None:
+def test_a_card_of_another_model_is_refused_before_any_frame(copy: Path, changes: dict[str, object], output: str) -> None:
     rewrite(copy, **changes)
-    with pytest.raises(BundleError, match=said):
+    with pytest.raises(BundleError, match=output):
         load_captioner(CaptioningConfig(bundle=str(copy), runtime="onnx"))
 
 
 @pytest.mark.faults(31)
-def test_graphs_in_each_others_place_are_refused_before_any_frame(copy: Path) -> None:
+def test_graphs_in_each_others_address_are_refused_before_any_frame(copy: Path) -> None:
     encoder, decoder = ((copy / part).read_bytes() for part in ("encoder.onnx", "decoder.onnx"))
     seal(copy, "encoder.onnx", decoder)
     seal(copy, "decoder.onnx", encoder)
@@ -153,7 +153,7 @@ def test_graphs_in_each_others_place_are_refused_before_any_frame(copy: Path) ->
 
 
 def test_no_bundle_says_where_bundles_come_from(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"no model bundle here.*`default` for the model in the box.*train export"):
+    with pytest.raises(BundleError, match=r"no model bundle here.*`default` for the bundled model.*train export"):
         open_bundle(str(tmp_path / "nothing"))
 
 

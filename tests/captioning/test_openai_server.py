@@ -28,12 +28,12 @@ from framecap.errors import (
     RequestRefused,
 )
 from tests import command
-from tests.vision_server import SAID, Answer, Request, VisionServer, completion, vision_server
+from tests.vision_server import ANSWER, Answer, Request, VisionServer, completion, vision_server
 from tests.worker.fakes import check_oracle, fill, local_store, work
-from tests.worker.pictures import encoded, scene
+from tests.worker.images import encoded, scene
 
 KEY = "sk-Very.Secret-0123456789"
-PICTURE = np.full((60, 100, 3), (200, 30, 30), np.uint8)
+IMAGE = np.full((60, 100, 3), (200, 30, 30), np.uint8)
 
 
 @pytest.fixture
@@ -56,14 +56,14 @@ def captioner_of(base_url: str, **changes: object) -> Iterator[OpenAICaptioner]:
 def answer_of(server: VisionServer, answer: Answer, **changes: object) -> Caption | Exception:
     server.answer = answer
     with captioner_of(server.base_url, **changes) as captioner:
-        (found,) = captioner.caption([PICTURE])
+        (found,) = captioner.caption([IMAGE])
     return found
 
 
 def test_what_is_asked(server: VisionServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SERVERS_KEY", f" {KEY}\n")
     with captioner_of(server.base_url, api_key_variable="SERVERS_KEY", prompt="What is it?", max_tokens=33) as captioner:
-        captioner.caption([PICTURE])
+        captioner.caption([IMAGE])
     (request,) = server.requests
     assert request.path == "/v1/chat/completions"
     assert request.headers["Authorization"] == f"Bearer {KEY}"
@@ -71,9 +71,9 @@ def test_what_is_asked(server: VisionServer, monkeypatch: pytest.MonkeyPatch) ->
     assert (document["model"], document["max_tokens"], document["temperature"]) == ("eyes-7b", 33, 0)
     assert document["logprobs"] is True
     assert document["messages"][0]["content"][0] == {"type": "text", "text": "What is it?"}
-    picture = request.picture
-    assert picture.shape == PICTURE.shape, "its proportions are kept"
-    assert np.abs(picture.astype(int) - PICTURE).max() <= 3, "red stays red"
+    image = request.image
+    assert image.shape == IMAGE.shape, "its proportions are kept"
+    assert np.abs(image.astype(int) - IMAGE).max() <= 3, "red stays red"
 
 
 def test_no_key_is_sent_and_no_log_probabilities_are_asked_for_where_none_are_wanted(
@@ -89,12 +89,12 @@ def test_no_key_is_sent_and_no_log_probabilities_are_asked_for_where_none_are_wa
 def test_log_probabilities_make_the_confidence_and_the_words(server: VisionServer) -> None:
     found = answer_of(server, lambda request: completion(logprobs=True))
     assert isinstance(found, Caption)
-    assert (found.text, found.words) == (SAID, ("A", "red", "box."))
+    assert (found.text, found.words) == (ANSWER, ("A", "red", "box."))
     assert found.log_probabilities == pytest.approx((-0.1, -0.2, -0.45))
     assert found.confidence == pytest.approx(math.exp(-0.75 / 5))
     without = answer_of(server, lambda request: completion())
     assert isinstance(without, Caption)
-    assert (without.text, without.confidence, without.words) == (SAID, None, ())
+    assert (without.text, without.confidence, without.words) == (ANSWER, None, ())
 
 
 def test_an_answer_becomes_one_sentence(server: VisionServer) -> None:
@@ -103,7 +103,7 @@ def test_an_answer_becomes_one_sentence(server: VisionServer) -> None:
     assert found.text == "A dog runs on grass."
 
 
-def test_what_draws_on_a_terminal_is_left_out(server: VisionServer) -> None:
+def test_what_draws_on_a_terminal_is_skipped(server: VisionServer) -> None:
     found = answer_of(server, lambda request: completion("a\0 \x1b[2Jdog\x07\u202e runs"))
     assert isinstance(found, Caption)
     assert found.text == "A [2Jdog runs."
@@ -114,7 +114,7 @@ def text_of(status: int, text: str) -> Answer:
 
 
 @pytest.mark.parametrize(
-    ("answer", "kind", "said"),
+    ("answer", "kind", "output"),
     [
         (lambda request: completion(None, refusal="I cannot look at this"), CaptionRefused, "I cannot look at this"),
         (lambda request: completion("", reason="content_filter"), CaptionRefused, "content filter"),
@@ -136,10 +136,10 @@ def text_of(status: int, text: str) -> Answer:
         (text_of(302, ""), CaptionerDenied, "302"),
     ],
 )
-def test_what_an_answer_means(server: VisionServer, answer: Answer, kind: type[ModelError], said: str) -> None:
+def test_what_an_answer_means(server: VisionServer, answer: Answer, kind: type[ModelError], output: str) -> None:
     found = answer_of(server, answer)
     assert type(found) is kind
-    with pytest.raises(kind, match=said):
+    with pytest.raises(kind, match=output):
         raise found
 
 
@@ -157,22 +157,22 @@ def test_a_server_that_hangs_costs_the_time_out_of_its_own_frames(server: Vision
     stuck = threading.Event()
 
     def answer(request: Request) -> tuple[int, bytes]:
-        if request.picture[0, 0, 0] < 100:
+        if request.image[0, 0, 0] < 100:
             stuck.wait()
         return completion()
 
     server.answer = answer
     with captioner_of(server.base_url, timeout_seconds=1.0) as captioner:
-        found = captioner.caption([PICTURE, np.zeros_like(PICTURE), PICTURE])
+        found = captioner.caption([IMAGE, np.zeros_like(IMAGE), IMAGE])
     stuck.set()
     assert [type(one) for one in found] == [Caption, CaptionTimeout, Caption]
 
 
-def test_nobody_listens() -> None:
+def test_no_one_listens() -> None:
     with vision_server() as gone:
         pass
     with captioner_of(gone.base_url) as captioner:
-        (found,) = captioner.caption([PICTURE])
+        (found,) = captioner.caption([IMAGE])
     assert type(found) is CaptionerUnavailable
 
 
@@ -181,7 +181,7 @@ def test_so_many_at_a_time_and_answers_in_order(server: VisionServer) -> None:
 
     def answer(request: Request) -> tuple[int, bytes]:
         together.wait()
-        return completion(f"shade {request.picture[0, 0, 0] // 10}")
+        return completion(f"shade {request.image[0, 0, 0] // 10}")
 
     server.answer = answer
     with captioner_of(server.base_url, concurrency=3) as captioner:
@@ -252,15 +252,15 @@ def frames(root: Path, count: int) -> None:
     fill(root, {f"a/{n}.jpg": encoded(scene(160, 90, seed=n)) for n in range(count)})
 
 
-def test_a_worker_gives_it_larger_pictures_with_their_proportions(server: VisionServer, tmp_path: Path) -> None:
+def test_a_worker_gives_it_larger_images_with_their_proportions(server: VisionServer, tmp_path: Path) -> None:
     fill(tmp_path, {"a/wide.jpg": encoded(scene(1600, 900)), "a/tall.jpg": encoded(scene(90, 160))})
     server.answer = lambda request: completion(logprobs=True)
     with captioner_of(server.base_url, image_size=512) as captioner:
         done = work(local_store(tmp_path), captioner)
     made = check_oracle(tmp_path, done.committed)
-    assert {one.caption for one in made.values()} == {SAID}
+    assert {one.caption for one in made.values()} == {ANSWER}
     assert {(one.frame.width, one.frame.height) for one in made.values()} == {(1600, 900), (90, 160)}
-    assert {request.picture.shape[:2] for request in server.requests} == {(288, 512), (160, 90)}
+    assert {request.image.shape[:2] for request in server.requests} == {(288, 512), (160, 90)}
 
 
 def test_a_server_that_is_away_fails_no_frame(tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def test_a_server_that_is_away_fails_no_frame(tmp_path: Path) -> None:
             finished.wait()
 
     with captioner_of(f"http://127.0.0.1:{port}/v1") as captioner:
-        (away,) = captioner.caption([PICTURE])
+        (away,) = captioner.caption([IMAGE])
         assert isinstance(away, CaptionerUnavailable)
         thread = threading.Thread(target=later)
         thread.start()
@@ -294,7 +294,7 @@ def test_refusals_and_time_outs_fail_their_own_frames(server: VisionServer, tmp_
     over = threading.Event()
 
     def answer(request: Request) -> tuple[int, bytes]:
-        shape = request.picture.shape[:2]
+        shape = request.image.shape[:2]
         if shape == (64, 48):
             over.wait()
         return completion(None, refusal="no") if shape == (48, 48) else completion()
@@ -306,7 +306,7 @@ def test_refusals_and_time_outs_fail_their_own_frames(server: VisionServer, tmp_
     made = check_oracle(tmp_path, done.committed)
     errors = {key: (one.error.kind, one.error.attempts) for key, one in made.items() if one.error}
     assert errors == {"a/no.jpg": ("caption_refused", 1), "a/slow.jpg": ("caption_timeout", 2)}
-    assert made["a/ok.jpg"].caption == SAID
+    assert made["a/ok.jpg"].caption == ANSWER
 
 
 # As a user starts it
@@ -321,33 +321,33 @@ def test_work_and_caption_with_a_server(server: VisionServer, tmp_path: Path) ->
     frames(tmp_path / "frames", 3)
     done = command.run("work", "--once", cwd=tmp_path, **settings(server))
     assert done.returncode == 0, done.stderr
-    assert [json.loads(line)["caption"] for line in done.stdout.splitlines()] == [SAID] * 3
+    assert [json.loads(line)["caption"] for line in done.stdout.splitlines()] == [ANSWER] * 3
     done = command.run("caption", "frames/a/0.jpg", cwd=tmp_path, **settings(server))
-    assert done.stdout == f"frames/a/0.jpg: {SAID}\n"
+    assert done.stdout == f"frames/a/0.jpg: {ANSWER}\n"
 
 
 @pytest.mark.parametrize(
-    ("answer", "exit_code", "said"),
+    ("answer", "exit_code", "output"),
     [
         (text_of(401, ""), 2, "401 Unauthorized: check captioning.openai"),
         (text_of(400, "logprobs are not supported"), 1, "400 Bad Request: logprobs are not supported"),
     ],
 )
-def test_a_server_that_would_fail_every_frame_is_told_before_any_fails(
-    server: VisionServer, answer: Callable[[Request], tuple[int, bytes]], exit_code: int, said: str, tmp_path: Path
+def test_a_server_that_would_fail_every_frame_is_reported_before_any_fails(
+    server: VisionServer, answer: Callable[[Request], tuple[int, bytes]], exit_code: int, output: str, tmp_path: Path
 ) -> None:
     frames(tmp_path / "frames", 3)
     server.answer = answer
     done = command.run("work", "--once", cwd=tmp_path, **settings(server))
     assert done.returncode == exit_code
-    assert said in done.stderr
+    assert output in done.stderr
     assert not list(tmp_path.rglob("*.json"))
 
 
-def test_a_model_that_refuses_a_grey_picture_may_like_the_frames(server: VisionServer, tmp_path: Path) -> None:
+def test_a_model_that_refuses_a_grey_image_may_like_the_frames(server: VisionServer, tmp_path: Path) -> None:
     frames(tmp_path / "frames", 2)
     server.answer = lambda request: completion(None, refusal="grey") if len(server.requests) == 1 else completion()
     done = command.run("work", "--once", cwd=tmp_path, **settings(server))
     assert done.returncode == 0, done.stderr
-    assert "does not caption a grey picture: the model refused: grey" in done.stderr
+    assert "does not caption a grey image: the model refused: grey" in done.stderr
     assert len(done.stdout.splitlines()) == 2

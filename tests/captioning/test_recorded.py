@@ -21,11 +21,11 @@ from framecap.captioning.bundle import open_bundle
 from framecap.captioning.captioner import BundleCaptioner
 from framecap.captioning.load import load_captioner
 from framecap.captioning.model.attention import best_scores, plain_scores
+from framecap.captioning.runtimes.cuda_graphs import CudaGraphs, Lane, Repeating
 from framecap.captioning.runtimes.pytorch import TorchRuntime
-from framecap.captioning.runtimes.recorded import CudaGraphs, Lane, Repeating
 from framecap.config import CaptioningConfig
 from framecap.errors import DeviceMemoryError
-from tests.tiny import COLOURS, SHAPES, picture
+from tests.tiny import COLOURS, SHAPES, draw_image
 
 SETTINGS = BeamSettings(sentences=3)
 END = 13  # the tiny bundle's
@@ -77,7 +77,7 @@ class Poisoning(Repeating):
 
 @pytest.fixture(scope="module")
 def images() -> np.ndarray:
-    return np.stack([picture(colour, shape, seed) for colour in COLOURS for shape in SHAPES for seed in range(3)])
+    return np.stack([draw_image(colour, shape, seed) for colour in COLOURS for shape in SHAPES for seed in range(3)])
 
 
 @pytest.fixture(scope="module")
@@ -89,12 +89,12 @@ def words(found: list[list[Sentence] | None]) -> list[list[tuple[int, ...]]]:
     return [[sentence.words for sentence in sentences or []] for sentences in found]
 
 
-def test_what_is_played_is_what_was_recorded_whatever_was_left_out(runtime: TorchRuntime, images: np.ndarray) -> None:
-    """Batches end at different stops, so that reads and parts are left out; sizes take turns in one lane."""
-    lane = Lane(runtime._look, runtime.size, Poisoning())
+def test_what_is_played_is_what_was_recorded_whatever_was_skipped(runtime: TorchRuntime, images: np.ndarray) -> None:
+    """Batches end at different stops, so that reads and parts are skipped; sizes take turns in one lane."""
+    lane = Lane(runtime._encode, runtime.size, Poisoning())
     for start, stop in ((0, 1), (1, 4), (4, 8), (8, 16), (2, 3), (16, 21), (0, 8), (3, 4)):
         batch = images[start:stop]
-        expected = search(runtime.look(batch), END, SETTINGS)
+        expected = search(runtime.encode(batch), END, SETTINGS)
         found = lane.describe(batch, END, SETTINGS)
         assert words(found) == words(expected)
         for one, other in zip(found, expected, strict=True):
@@ -114,15 +114,15 @@ def test_a_sentence_outlives_the_next_batch(runtime: TorchRuntime, images: np.nd
 
 @pytest.mark.faults(15)
 def test_a_lane_without_memory_says_so_and_goes_on_with_less(runtime: TorchRuntime, images: np.ndarray) -> None:
-    def look(pictures: Tensor) -> Any:
-        if len(pictures) > 4:
+    def encode(image_files: Tensor) -> Any:
+        if len(image_files) > 4:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee documentation")
-        return runtime._look(pictures)
+        return runtime._encode(image_files)
 
-    lane = Lane(look, runtime.size, Repeating())
+    lane = Lane(encode, runtime.size, Repeating())
     with pytest.raises(DeviceMemoryError, match=r"no memory for a batch of 8: CUDA out of memory\. Tried [^\n]*$"):
         lane.describe(images[:8], END, SETTINGS)
-    assert words(lane.describe(images[:4], END, SETTINGS)) == words(search(runtime.look(images[:4]), END, SETTINGS))
+    assert words(lane.describe(images[:4], END, SETTINGS)) == words(search(runtime.encode(images[:4]), END, SETTINGS))
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
@@ -156,7 +156,7 @@ def test_the_gpu_says_what_the_cpu_says(precision: str, clip: Path) -> None:
 @pytest.mark.faults(15)
 def test_a_full_gpu_halves_the_batch_and_recovers(clip: Path) -> None:
     from framecap.captioning.caption import Caption
-    from framecap.worker.captions import SteadyCaptioner
+    from framecap.worker.resilient_captioner import ResilientCaptioner
     from tests.captioning.test_runtimes import frames_of
 
     images = frames_of(clip, 64, 224)
@@ -165,7 +165,7 @@ def test_a_full_gpu_halves_the_batch_and_recovers(clip: Path) -> None:
     captioner = BundleCaptioner(bundle, runtime, CaptioningConfig())
     captioner.caption(images[:1])
     whole = torch.cuda.get_device_properties(0).total_memory
-    steady = SteadyCaptioner(captioner, 64)
+    steady = ResilientCaptioner(captioner, 64)
     torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + (160 << 20)) / whole)
     try:
@@ -199,15 +199,15 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from framecap.captioning.model.attention_kernel import _kernel
-kinds = {name: "*fp16" for name in ("keys", "query", "weight", "scores")} | {"places": "i32", "stride": "i32"}
-sizes = {"BEAMS": 5, "WIDTH": 512, "SIDE": 512, "PLACES": 16}
+kinds = {name: "*fp16" for name in ("keys", "query", "weight", "scores")} | "locations": "i32", "stride": "i32"}
+sizes = {"BEAMS": 5, "WIDTH": 512, "SIDE": 512, "LOCATIONS": 16}
 source = ASTSource(_kernel, kinds | dict.fromkeys(sizes, "constexpr"), sizes)
 print("cubin" in triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm)
 """
 
 
-@pytest.mark.parametrize(("code", "said", "interpret"), [(_KERNEL, "the same", "1"), (_COMPILE, "True", "0")])
-def test_the_attentions_kernel(code: str, said: str, interpret: str) -> None:
+@pytest.mark.parametrize(("code", "reported", "interpret"), [(_KERNEL, "the same", "1"), (_COMPILE, "True", "0")])
+def test_the_attentions_kernel(code: str, reported: str, interpret: str) -> None:
     """In Triton's interpreter it gives what plain PyTorch gives; its compiler makes machine code for a GPU of it."""
     pytest.importorskip("triton")
     done = subprocess.run(
@@ -217,7 +217,7 @@ def test_the_attentions_kernel(code: str, said: str, interpret: str) -> None:
         capture_output=True,
         text=True,
     )
-    assert done.stdout.strip() == said, done.stderr
+    assert done.stdout.strip() == reported, done.stderr
 
 
 def test_without_the_kernel_a_warning_says_what_to_do(
@@ -225,8 +225,8 @@ def test_without_the_kernel_a_warning_says_what_to_do(
 ) -> None:
     monkeypatch.setitem(sys.modules, "framecap.captioning.model.attention_kernel", None)  # as if there were no Triton
     assert best_scores(torch.device("cuda"), torch.float16) is plain_scores
-    (said,) = caplog.records
-    assert said.levelname == "WARNING"
-    assert "about a tenth slower" in said.getMessage()
-    assert "apt-get install gcc libc6-dev" in said.getMessage()
-    assert "--tmpfs /tmp:exec" in said.getMessage()
+    (reported,) = caplog.records
+    assert reported.levelname == "WARNING"
+    assert "about a tenth slower" in reported.getMessage()
+    assert "apt-get install gcc libc6-dev" in reported.getMessage()
+    assert "--tmpfs /tmp:exec" in reported.getMessage()

@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 import pytest
 
-from framecap.captioning.bundle import IN_THE_BOX, open_bundle
+from framecap.captioning.bundle import BUNDLED_MODELS, open_bundle
 from framecap.captioning.caption import Caption, Captioner, Images
 from framecap.captioning.load import load_captioner
 from framecap.captioning.runtimes.onnx import OnnxRuntime
 from framecap.config import CaptioningConfig
 from framecap.errors import MissingError
-from tests.tiny import COLOURS, SHAPES, picture, with_exact_graphs
+from tests.tiny import COLOURS, SHAPES, draw_image, with_exact_graphs
 
 AGREEMENT = 0.999  # of captions that are the same in both runtimes
 FULL_FRAMES = 1000
@@ -32,7 +32,7 @@ def captions(model: Captioner, images: Images, batch: int = 16) -> list[Caption]
 
 
 def frames_of(clip: Path, count: int, size: int) -> Images:
-    """Pictures of the clip at random brightness, zoom and place, (count, size, size, 3) RGB."""
+    """Images of the clip at random brightness, zoom and place, (count, size, size, 3) RGB."""
     generator = np.random.default_rng(1)
     source = cv2.VideoCapture(str(clip))
     frames = []
@@ -52,13 +52,13 @@ def frames_of(clip: Path, count: int, size: int) -> Images:
 
 @pytest.fixture(scope="module")
 def shapes() -> Images:
-    return np.stack([picture(colour, shape, seed) for colour in COLOURS for shape in SHAPES for seed in range(4)])
+    return np.stack([draw_image(colour, shape, seed) for colour in COLOURS for shape in SHAPES for seed in range(4)])
 
 
 def test_both_runtimes_say_the_same(clip: Path, full: bool, figure: Callable[[str], None], tmp_path: Path) -> None:
-    """With the weights of the model in the box; its own encoder graph is in int8."""
+    """With the weights of the bundled model; its own encoder graph is in int8."""
     images = frames_of(clip, FULL_FRAMES if full else 60, 224)
-    exact = with_exact_graphs(IN_THE_BOX / "default", tmp_path / "exact")
+    exact = with_exact_graphs(BUNDLED_MODELS / "default", tmp_path / "exact")
     onnx, torch = (captions(captioner(exact, runtime), images) for runtime in ("onnx", "torch"))
     same = sum(one.text == other.text for one, other in zip(onnx, torch, strict=True))
     figure(f"{same} of {len(images)} captions are the same in ONNX Runtime and PyTorch")

@@ -17,7 +17,7 @@ from framecap.config import CaptioningConfig, TransformersConfig
 from framecap.errors import BundleError, ConfigError
 from tests import hub_models
 from tests.worker.fakes import check_oracle, fill, local_store, work
-from tests.worker.pictures import encoded, scene
+from tests.worker.images import encoded, scene
 
 MAX_WORDS = 5
 SAVERS = (hub_models.save_blip, hub_models.save_git, hub_models.save_vit_gpt2)
@@ -33,7 +33,7 @@ def blip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return hub_models.save_blip(tmp_path_factory.mktemp("blip"))
 
 
-def pictures(count: int) -> list[Images]:
+def image_files(count: int) -> list[Images]:
     """Of different sizes, with their own proportions."""
     chance = np.random.default_rng(1)
     return [chance.integers(0, 255, (40 + 8 * n, 64, 3)).astype(np.uint8) for n in range(count)]
@@ -49,13 +49,13 @@ def captions_of(found: Sequence[Caption | Exception]) -> list[Caption]:
 @pytest.mark.parametrize("beam", [1, 3])
 def test_each_kind_captions(save: Callable[[Path], Path], beam: int, tmp_path: Path) -> None:
     captioner = load_captioner(config_of(save(tmp_path), beam=beam))
-    assert (captioner.image_size, captioner.squashes, captioner.model.runtime) == (
+    assert (captioner.image_size, captioner.square_input, captioner.model.runtime) == (
         2 * hub_models.SIDE,
         False,
         "transformers",
     )
-    together = captions_of(captioner.caption(pictures(4)))
-    for caption, picture in zip(together, pictures(4), strict=True):
+    together = captions_of(captioner.caption(image_files(4)))
+    for caption, image in zip(together, image_files(4), strict=True):
         assert caption.words
         assert "<" not in caption.text, "no special tokens"
         assert len(caption.words) == len(caption.log_probabilities)
@@ -66,7 +66,7 @@ def test_each_kind_captions(save: Callable[[Path], Path], beam: int, tmp_path: P
             assert caption.truncated
             mean = sum(caption.log_probabilities) / len(caption.words)
             assert caption.confidence == pytest.approx(math.exp(mean), rel=1e-4)
-        (alone,) = captions_of(captioner.caption([picture]))
+        (alone,) = captions_of(captioner.caption([image]))
         assert alone.text == caption.text, "a caption does not depend on its batch"
         assert alone.confidence == pytest.approx(caption.confidence, rel=1e-4)
 

@@ -23,14 +23,14 @@ def test_a_word_map_survives_its_json(words: list[str]) -> None:
     assert vocabulary.decode(vocabulary.encode(words)) == [START, *words, END]
 
 
-def test_an_unknown_word_is_unk_and_never_said() -> None:
+def test_an_unknown_word_is_unk_and_never_reported() -> None:
     vocabulary = Vocabulary((PAD, "dog", UNKNOWN, START, END))
     assert vocabulary.encode(["dog", "zebra"]) == [3, 1, 2, 4]
-    assert vocabulary.never_said == (0, 2, 3)
+    assert vocabulary.suppressed == (0, 2, 3)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "output"),
     [
         ("[1, 2]", "a JSON object"),
         ("{", "not JSON"),
@@ -40,8 +40,8 @@ def test_an_unknown_word_is_unk_and_never_said() -> None:
         (json.dumps({"dog": 0, "cat": 1}), "<pad>, <start>, <end>, <unk> are missing"),
     ],
 )
-def test_what_is_no_word_map_is_refused(text: str, said: str) -> None:
-    with pytest.raises(BundleError, match=said):
+def test_what_is_no_word_map_is_refused(text: str, output: str) -> None:
+    with pytest.raises(BundleError, match=output):
         Vocabulary.from_json(text)
 
 

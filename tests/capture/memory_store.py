@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 from framecap.errors import FrameGone, StoreUnavailable
-from framecap.stores.base import Put
+from framecap.stores.base import PutResult
 
 
 def nothing(key: str) -> None:
@@ -25,10 +25,10 @@ class MemoryStore:
         self.after_put: Callable[[str], None] = nothing
         self._changed = threading.Condition()
 
-    def put_frame(self, key: str, data: bytes) -> Put:
+    def put_frame(self, key: str, data: bytes) -> PutResult:
         self.before_put(key)
         with self._changed:
-            put = Put.ALREADY_THERE if key in self.frames else Put.STORED
+            put = PutResult.ALREADY_THERE if key in self.frames else PutResult.STORED
             self.frames.setdefault(key, data)
             self._changed.notify_all()
         self.after_put(key)

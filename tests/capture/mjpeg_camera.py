@@ -1,6 +1,6 @@
 """A live camera on loopback: Motion JPEG over HTTP, that can hang, drop its viewers, go away, and want a password.
 
-Each picture shows its number and is remembered with the time at which it was taken, so that a test can ask whether a
+Each image shows its number and is remembered with the time at which it was taken, so that a test can ask whether a
 stored frame has the right time.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.capture.videos import jpeg, numbered_picture
+from tests.capture.videos import jpeg, numbered_image
 
 BOUNDARY = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n"
 
@@ -25,9 +25,9 @@ class MjpegCamera:
     def __init__(self, password: str | None = None, fps: float = 25) -> None:
         self.fps = fps
         self.size = (160, 96)
-        self.still = False  # always the same picture
+        self.still = False  # always the same image
         self.hanging = threading.Event()  # connected, but nothing is sent
-        self.backlog = 0  # so many old pictures come first at each connection
+        self.backlog = 0  # so many old images come first at each connection
         self.taken: dict[int, float] = {}
         self.requests = 0
         self.password = password
@@ -38,7 +38,7 @@ class MjpegCamera:
 
     @property
     def count(self) -> int:
-        """Pictures taken so far."""
+        """Images taken so far."""
         return self._number
 
     @property
@@ -68,13 +68,13 @@ class MjpegCamera:
         self.go_away()
 
     def take(self) -> bytes:
-        """A new picture, now."""
+        """A new image, now."""
         with self._lock:
             if not self.still:
                 self._number += 1
             number = self._number % 4096
             self.taken[number] = time.time()
-        return jpeg(numbered_picture(number, self.size))
+        return jpeg(numbered_image(number, self.size))
 
     def authorized(self, header: str | None) -> bool:
         wanted = "Basic " + base64.b64encode(f"user:{self.password}".encode()).decode()
@@ -86,18 +86,18 @@ class MjpegCamera:
         return server
 
     def stream(self, write: Callable[[bytes], Any]) -> None:
-        """Send pictures until the viewer goes or is dropped."""
+        """Send images until the viewer goes or is dropped."""
         dropped = threading.Event()
         self._viewers.append(dropped)
-        pictures = [self.take() for _ in range(self.backlog)]
-        if pictures:
+        images = [self.take() for _ in range(self.backlog)]
+        if images:
             time.sleep(2)  # old ones by now
-        for picture in pictures:
-            write(BOUNDARY % len(picture) + picture + b"\r\n")
+        for image in images:
+            write(BOUNDARY % len(image) + image + b"\r\n")
         while not dropped.wait(1 / self.fps):
             if not self.hanging.is_set():
-                picture = self.take()
-                write(BOUNDARY % len(picture) + picture + b"\r\n")
+                image = self.take()
+                write(BOUNDARY % len(image) + image + b"\r\n")
 
 
 class _Server(ThreadingHTTPServer):

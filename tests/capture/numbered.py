@@ -12,7 +12,7 @@ NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
 def frame(number: int, camera: str = "cam", live: bool = True, size: int = 0) -> CapturedFrame:
-    """Each a second after the one before; `size` is that of its picture, at least."""
+    """Each a second after the one before; `size` is that of its image, at least."""
     return CapturedFrame(FrameName(camera, NOON + timedelta(seconds=number), number), b"%d" % number + bytes(size), live)
 
 

@@ -13,7 +13,7 @@ gi.require_version("Gst", "1.0")
 gi.require_version("GstRtspServer", "1.0")
 from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
 
-PICTURES = (
+IMAGES = (
     "( videotestsrc is-live=true pattern=ball ! video/x-raw,width=160,height=120,framerate=15/1"
     " ! x264enc tune=zerolatency key-int-max=15 ! rtph264pay name=pay0 pt=96 )"
 )
@@ -25,7 +25,7 @@ def main(port: str, user: str, password: str) -> None:
     server.set_address("127.0.0.1")
     server.set_service(port)
     factory = GstRtspServer.RTSPMediaFactory()
-    factory.set_launch(PICTURES)
+    factory.set_launch(IMAGES)
     factory.set_shared(True)
     if password:
         protect(server, factory, user, password)

@@ -8,9 +8,9 @@ import time
 
 from framecap.capture.daemon import run_capture
 from framecap.config import StoreConfig
+from framecap.runtime.signals import stop_on_signals
 from framecap.stores import open_store
-from framecap.stores.base import Put, Store
-from framecap.worker.lifecycle import stop_on_signals
+from framecap.stores.base import PutResult, Store
 from tests.capture.running import capture_config
 
 
@@ -24,7 +24,7 @@ class SlowStore:
         self.address = store.address
         self.directory = store.directory
 
-    def put_frame(self, key: str, data: bytes) -> Put:
+    def put_frame(self, key: str, data: bytes) -> PutResult:
         self._next = max(self._next + self._seconds, time.monotonic())
         time.sleep(max(0.0, self._next - time.monotonic()))
         return self._store.put_frame(key, data)

@@ -20,10 +20,10 @@ from framecap.capture.plan import make_plans
 from framecap.capture.process import ReaderProcess
 from framecap.capture.protocol import Request
 from framecap.capture.source import parse_source
-from framecap.capture.tally import Tally
+from framecap.capture.stats import CaptureStats
 from framecap.config import CameraConfig, CaptureConfig
 from framecap.errors import FramecapError
-from framecap.telemetry import JsonLines, TextLines
+from framecap.telemetry import JsonFormatter, TextFormatter
 from tests.capture.memory_store import MemoryStore
 from tests.capture.running import capture_config, eventually, readers, running
 
@@ -59,7 +59,7 @@ def addresses(draw: st.DrawFn) -> str:
     )
 
 
-def everything_said(url: str) -> str:
+def all_output(url: str) -> str:
     """All that any part of capture could show of a camera with this address."""
     shown = []
     try:
@@ -67,11 +67,17 @@ def everything_said(url: str) -> str:
     except FramecapError as error:
         return "".join(traceback.format_exception(error))
     source = plan.source
-    shown += [repr(plan), source.shown, plan.name, repr(_request(url)), repr(Tally(plan.name, source.shown).summary())]
+    shown += [
+        repr(plan),
+        source.shown,
+        plan.name,
+        repr(_request(url)),
+        repr(CaptureStats(plan.name, source.shown).summary()),
+    ]
     chatter = f"[tcp @ 0x55] Connection to {url} failed\nmethod DESCRIBE failed: 401\nuser info of {url!r} is wrong"
     shown.append(source.scrub(chatter))
     record = logging.makeLogRecord({"msg": "camera %s: %s", "args": (plan.name, source.shown), "levelname": "INFO"})
-    shown += [TextLines().format(record), JsonLines().format(record)]
+    shown += [TextFormatter().format(record), JsonFormatter().format(record)]
     return "\n".join(shown)
 
 
@@ -79,7 +85,7 @@ def _request(url: str) -> Request:
     return Request(
         kind="stream",
         address=url,
-        pictures=(),
+        images=(),
         fps=None,
         every=None,
         jpeg_quality=90,
@@ -96,7 +102,7 @@ def test_no_secret_is_shown(full: bool, figure: Callable[[str], None]) -> None:
     @settings(max_examples=cases, deadline=None, suppress_health_check=list(HealthCheck))
     @given(addresses())
     def check(url: str) -> None:
-        assert TOKEN not in everything_said(url)
+        assert TOKEN not in all_output(url)
 
     check()
     figure(f"0 leaks in {cases} generated addresses")
@@ -108,7 +114,7 @@ def test_no_secret_is_shown(full: bool, figure: Callable[[str], None]) -> None:
     [f"admin:{TOKEN}", f"admin:{TOKEN}%40%2F{TOKEN}", f"{TOKEN}:x", f"ad:min:{TOKEN}", f"a:{TOKEN}@{TOKEN}"],
     ids=range(5),
 )
-def test_a_camera_that_fails_tells_nobody_its_password(
+def test_a_camera_that_fails_tells_no_one_its_password(
     credentials: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -128,9 +134,9 @@ def test_a_camera_that_fails_tells_nobody_its_password(
             summary = run.finish()
     assert "last words of its reader" in caplog.text  # FFmpeg's, which holds the address
     assert titles
-    said = [caplog.text, repr(summary), *titles, *capfd.readouterr(), generate_latest().decode()]
-    said += ["".join(traceback.format_exception(problem)) for problem in summary.problems]
-    assert TOKEN not in "\n".join(said)
+    output = [caplog.text, repr(summary), *titles, *capfd.readouterr(), generate_latest().decode()]
+    output += ["".join(traceback.format_exception(problem)) for problem in summary.problems]
+    assert TOKEN not in "\n".join(output)
 
 
 def _titles() -> list[str]:

@@ -19,7 +19,7 @@ from framecap.capture.daemon import run_capture
 from framecap.errors import SourceNotFound
 from framecap.frames import FrameName, parse_key, read_position
 from framecap.stores.directory import DirectoryStore
-from framecap.stores.local import LocalTree
+from framecap.stores.local_backend import LocalBackend
 from tests import command
 from tests.capture.memory_store import MemoryStore
 from tests.capture.running import capture, capture_config, eventually, readers, running
@@ -29,7 +29,7 @@ from tests.capture.videos import (
     make_uneven_video,
     make_video,
     number_in,
-    numbered_picture,
+    numbered_image,
     set_creation_time,
     size_of,
 )
@@ -85,17 +85,17 @@ def test_uneven_timestamps_are_the_streams_own(tmp_path: Path, store: MemoryStor
 
 def test_a_second_run_stores_nothing_twice(tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
-    store = DirectoryStore(LocalTree(tmp_path / "store"))
+    store = DirectoryStore(LocalBackend(tmp_path / "store"))
     video = set_creation_time(make_video(tmp_path / "a.mp4", 12, codec="mp4v"), 3_900_000_000)
-    told: list[str] = []
+    reported: list[str] = []
     stop = threading.Event()
-    first = run_capture(capture_config(video), store, stop, told.append)
+    first = run_capture(capture_config(video), store, stop, reported.append)
     before = {entry.key: entry.etag for entry in store.list()}
     os.utime(video)  # its own time counts, not the file's
-    second = run_capture(capture_config(video), store, stop, told.append)
-    other = run_capture(capture_config(video, jpeg_quality=20), store, stop, told.append)
+    second = run_capture(capture_config(video), store, stop, reported.append)
+    other = run_capture(capture_config(video, jpeg_quality=20), store, stop, reported.append)
     assert {entry.key: entry.etag for entry in store.list()} == before
-    assert sorted(told) == sorted(before)
+    assert sorted(reported) == sorted(before)
     assert (first.captured, first.already_there, second.captured, second.already_there) == (12, 0, 0, 12)
     assert (other.captured, other.already_there, other.cameras[0].dropped) == (0, 0, {"key_taken": 12})
 
@@ -136,10 +136,10 @@ def test_quality_and_size(tmp_path: Path, store: MemoryStore) -> None:
     assert size_of(large.in_order()[0]) == SIZE
 
 
-def test_a_new_resolution_in_mid_stream_gives_the_new_pictures(tmp_path: Path, store: MemoryStore) -> None:
+def test_a_new_resolution_in_mid_stream_gives_the_new_images(tmp_path: Path, store: MemoryStore) -> None:
     sizes = [(160, 96)] * 3 + [(320, 240)] * 3 + [(64, 48)] * 3
-    pictures = [numbered_picture(number, size) for number, size in enumerate(sizes)]
-    summary = capture(store, make_raw_mjpeg(tmp_path / "a.mjpeg", pictures))
+    images = [numbered_image(number, size) for number, size in enumerate(sizes)]
+    summary = capture(store, make_raw_mjpeg(tmp_path / "a.mjpeg", images))
     assert summary.captured == 9
     assert [number_in(data) for data in store.in_order()] == list(range(9))
 
@@ -149,7 +149,7 @@ def test_an_image_sequence(tmp_path: Path, store: MemoryStore) -> None:
     folder.mkdir()
     for number in range(5):
         path = folder / f"{number}.png"
-        cv2.imwrite(str(path), numbered_picture(number))
+        cv2.imwrite(str(path), numbered_image(number))
         os.utime(path, (START.timestamp(), START.timestamp()))  # unpacked in the same second
     assert capture(store, folder, fps=1.0).captured == 5
     assert [number_in(data) for data in store.in_order()] == list(range(5))
@@ -160,15 +160,15 @@ def test_an_image_sequence(tmp_path: Path, store: MemoryStore) -> None:
 
 def test_an_image_sequence_with_a_start_time(tmp_path: Path, store: MemoryStore) -> None:
     for number in range(5):
-        cv2.imwrite(str(tmp_path / f"img-{number:04d}.jpg"), numbered_picture(number))
+        cv2.imwrite(str(tmp_path / f"img-{number:04d}.jpg"), numbered_image(number))
     capture(store, tmp_path / "img-%04d.jpg", start_time=START_TEXT, every=2)
     assert offsets(store) == [0, 2, 4]
     assert [number_in(data) for data in store.in_order()] == [0, 2, 4]
 
 
-def test_broken_pictures_of_a_sequence_are_counted_and_the_others_stored(tmp_path: Path, store: MemoryStore) -> None:
+def test_broken_images_of_a_sequence_are_counted_and_the_others_stored(tmp_path: Path, store: MemoryStore) -> None:
     for number in range(4):
-        cv2.imwrite(str(tmp_path / f"{number}.png"), numbered_picture(number))
+        cv2.imwrite(str(tmp_path / f"{number}.png"), numbered_image(number))
     (tmp_path / "1.png").write_bytes(b"")
     (tmp_path / "2.png").write_bytes(b"<html>")
     summary = capture(store, tmp_path)
@@ -177,7 +177,7 @@ def test_broken_pictures_of_a_sequence_are_counted_and_the_others_stored(tmp_pat
 
 
 @pytest.mark.parametrize("content", [b"", b"hello, I am a text\n" * 100, bytes(10_000)])
-def test_what_is_no_video_is_said(tmp_path: Path, store: MemoryStore, content: bytes) -> None:
+def test_what_is_no_video_is_reported(tmp_path: Path, store: MemoryStore, content: bytes) -> None:
     path = tmp_path / "x.mp4"
     path.write_bytes(content)
     (problem,) = capture(store, path).problems
@@ -207,8 +207,8 @@ def test_a_file_that_is_cut_short_is_captured_as_far_as_it_goes(
 def test_a_damaged_file_ends_cleanly(tmp_path: Path, store: MemoryStore) -> None:
     video = make_video(tmp_path / "a.avi", 60)
     data = bytearray(video.read_bytes())
-    for place in range(6000, len(data) - 3000, 997):
-        data[place] ^= 0xFF
+    for address in range(6000, len(data) - 3000, 997):
+        data[address] ^= 0xFF
     video.write_bytes(data)
     summary = capture(store, video)
     assert summary.captured == len(store.frames) > 0
@@ -262,7 +262,7 @@ def test_several_cameras_at_once_and_one_of_them_is_broken(tmp_path: Path, store
     assert [camera.problem is None for camera in summary.cameras] == [True, True, True, False]
 
 
-def test_a_missing_source_is_said_before_anything_starts(tmp_path: Path, store: MemoryStore) -> None:
+def test_a_missing_source_is_reported_before_anything_starts(tmp_path: Path, store: MemoryStore) -> None:
     video = make_video(tmp_path / "a.avi", 3)
     with pytest.raises(SourceNotFound):
         capture(store, video, tmp_path / "nowhere.mp4")

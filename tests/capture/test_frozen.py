@@ -1,4 +1,4 @@
-"""A picture that does not change is noticed once, and so is its end."""
+"""An image that does not change is noticed once, and so is its end."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from framecap.capture.frozen import FrozenWatch
 
 def test_frozen_once_then_moving() -> None:
     watch = FrozenWatch(10)
-    pictures = [(b"a", 0), (b"a", 9), (b"a", 10), (b"a", 30), (b"b", 31), (b"b", 40), (b"b", 41), (b"c", 42)]
-    assert [watch.see(picture, at) for picture, at in pictures] == [
+    images = [(b"a", 0), (b"a", 9), (b"a", 10), (b"a", 30), (b"b", 31), (b"b", 40), (b"b", 41), (b"c", 42)]
+    assert [watch.see(image, at) for image, at in images] == [
         None,
         None,
         "frozen",

@@ -219,30 +219,30 @@ steps = st.lists(st.sampled_from(["put", "put", "store", "away", "give up"]), ma
 
 @given(st.sampled_from(["drop_oldest", "drop_newest"]), st.integers(1, 4), st.integers(1, 8), steps)
 def test_whatever_the_store_does_frames_come_in_order_and_each_is_accounted_for(
-    tmp_path_factory: pytest.TempPathFactory, policy: Policy, capacity: int, room: int, script: list[str]
+    tmp_path_factory: pytest.TempPathFactory, policy: Policy, capacity: int, spool_frames: int, script: list[str]
 ) -> None:
     losses, count, stored = Losses(), 0, []
-    with Spool(tmp_path_factory.mktemp("spool"), room * 1200, drops_oldest=policy == "drop_oldest") as spool:
+    with Spool(tmp_path_factory.mktemp("spool"), spool_frames * 1200, drops_oldest=policy == "drop_oldest") as spool:
         queue = FrameQueue(capacity, policy, losses, spool.camera("cam", losses))
-        in_hand = None
+        in_flight = None
         for step in script:
             if step == "put":
                 queue.put(frame(count, size=count * 397 % 1000))
                 count += 1
-            elif in_hand is None and count > len(stored) + losses[policy]:
-                in_hand = queue.get()
-            elif in_hand is not None and step == "away":
+            elif in_flight is None and count > len(stored) + losses[policy]:
+                in_flight = queue.get()
+            elif in_flight is not None and step == "away":
                 queue.store_is_away()
-            elif in_hand is not None and step == "give up":
+            elif in_flight is not None and step == "give up":
                 queue.put_back()
-                in_hand = None
-            elif in_hand is not None:
-                stored.append(number_of(in_hand))
+                in_flight = None
+            elif in_flight is not None:
+                stored.append(number_of(in_flight))
                 queue.done()
-                in_hand = None
+                in_flight = None
             assert len(queue) <= capacity + 1
             assert sum(path.stat().st_size for path in spool.root.rglob("*.frame")) <= spool.max_bytes
-        if in_hand is not None:
+        if in_flight is not None:
             queue.put_back()
         stored += drain(queue)
         assert on_disk(spool) == 0

@@ -22,7 +22,7 @@ from tests.worker.fakes import check_oracle
 
 CAMERA, STORED, CAPTIONED = 40.0, 20.0, 2.0  # frames a second
 BATCH = 4  # of tests/worker/driver.py
-ON_THE_WAY = 100  # pictures that can be in sockets and pipes when all is stopped
+ON_THE_WAY = 100  # images that can be in sockets and pipes when all is stopped
 FLAT = 0.05
 KNOWN = 1000  # bytes of a worker's memory for each pending frame: its ingest knows them all
 

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from framecap.capture.protocol import (
     Alive,
-    Decoder,
     Dropped,
     Ended,
+    GrabbedImage,
+    LogNote,
     Message,
-    Note,
+    MessageDecoder,
     Opened,
-    Picture,
     Ready,
     Request,
     encode,
@@ -27,9 +27,9 @@ messages = st.one_of(
     st.just(Ready()),
     st.just(Alive()),
     st.builds(Opened, st.booleans()),
-    st.builds(Picture, st.integers(0, 1 << 40), st.integers(0, 1 << 60), st.binary(max_size=200)),
+    st.builds(GrabbedImage, st.integers(0, 1 << 40), st.integers(0, 1 << 60), st.binary(max_size=200)),
     st.builds(Dropped, st.text(), st.integers(0, 1 << 30)),
-    st.builds(Note, st.text()),
+    st.builds(LogNote, st.text()),
     st.builds(Ended, st.sampled_from(["end", "refused"]), st.text()),
 )
 
@@ -37,7 +37,7 @@ messages = st.one_of(
 @given(st.lists(messages), st.data())
 def test_round_trip_in_pieces(sent: list[Message], data: st.DataObject) -> None:
     stream = b"".join(encode(message) for message in sent)
-    decoder = Decoder()
+    decoder = MessageDecoder()
     received = []
     while stream:
         length = data.draw(st.integers(1, len(stream)))
@@ -50,7 +50,7 @@ def test_round_trip_in_pieces(sent: list[Message], data: st.DataObject) -> None:
 
 
 def test_a_length_that_no_reader_sends() -> None:
-    decoder = Decoder()
+    decoder = MessageDecoder()
     decoder.feed(struct.pack(">II", 100, 1 << 31))
     with pytest.raises(SourceError, match="broken"):
         decoder.next()
@@ -60,7 +60,7 @@ def test_the_request_and_its_repr() -> None:
     request = Request(
         kind="stream",
         address="rtsp://admin:secret@camera/\udcff",
-        pictures=("a", "b"),
+        images=("a", "b"),
         fps=1.0,
         every=None,
         jpeg_quality=90,

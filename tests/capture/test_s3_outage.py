@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from framecap import sidecar
 from framecap.capture.spool import Spool
 from framecap.config import SpoolConfig
 from framecap.frames import parse_key
+from framecap.sidecars import sidecar
 from framecap.stores import open_store
 from tests import command
 from tests.capture.mjpeg_camera import MjpegCamera
@@ -27,7 +27,7 @@ from tests.capture.videos import make_video, number_in
 from tests.proxy import Fault, Proxy
 from tests.s3 import Bucket
 
-PATIENCE = 120.0  # seconds
+DEADLINE_SECONDS = 120.0  # seconds
 
 
 @contextmanager
@@ -67,7 +67,7 @@ def frames_and_sidecars(bucket: Bucket) -> tuple[list[str], list[str]]:
     return frames, [path for path in paths if path.endswith(".json")]
 
 
-def soon(condition: Callable[[], bool], timeout: float = PATIENCE) -> None:
+def soon(condition: Callable[[], bool], timeout: float = DEADLINE_SECONDS) -> None:
     """As `eventually`, with a rest between two looks: they and the proxy are at work in one process."""
 
     def rested() -> bool:
@@ -115,12 +115,13 @@ def test_the_server_is_away_for_a_while(
                 outage.begin()
                 gone = time.monotonic()
                 soon(
-                    lambda: not ready(port) and len(list(spool.rglob("*.frame"))) > 0.7 * rate * seconds, PATIENCE + seconds
+                    lambda: not ready(port) and len(list(spool.rglob("*.frame"))) > 0.7 * rate * seconds,
+                    DEADLINE_SECONDS + seconds,
                 )
                 time.sleep(max(0.0, gone + seconds - time.monotonic()))
                 outage.end()
                 back = time.monotonic()
-                soon(lambda: not list(spool.rglob("*.frame")), PATIENCE + seconds)
+                soon(lambda: not list(spool.rglob("*.frame")), DEADLINE_SECONDS + seconds)
                 drained = time.monotonic() - back
                 soon(lambda: ready(port))
             soon(lambda: len({*map(len, frames_and_sidecars(bucket))}) == 1)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from framecap.capture.source import Kind, parse_source
+from framecap.capture.source import SourceKind, parse_source
 from framecap.errors import ConfigError, SourceNotFound
 from framecap.telemetry import mask
 
@@ -24,7 +24,12 @@ def test_a_video_file(tmp_path: Path) -> None:
     path = tmp_path / "Front door (1).mp4"
     path.write_bytes(b"x")
     source = parse_source(str(path))
-    assert (source.kind, source.default_name, source.shown, source.live) == (Kind.VIDEO, "Front-door-1", str(path), False)
+    assert (source.kind, source.default_name, source.shown, source.live) == (
+        SourceKind.VIDEO,
+        "Front-door-1",
+        str(path),
+        False,
+    )
 
 
 def test_a_relative_path_reaches_the_reader_as_an_absolute_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,35 +40,35 @@ def test_a_relative_path_reaches_the_reader_as_an_absolute_one(tmp_path: Path, m
 
 def test_a_directory_is_an_image_sequence_in_the_order_of_its_names(folder: Path) -> None:
     source = parse_source(str(folder))
-    assert source.kind is Kind.PICTURES
-    assert [Path(path).name for path in source.pictures] == ["a.PNG", "img-10.jpg", "img-2.jpg"]
+    assert source.kind is SourceKind.IMAGES
+    assert [Path(path).name for path in source.images] == ["a.PNG", "img-10.jpg", "img-2.jpg"]
 
 
 def test_a_pattern_is_an_image_sequence_in_the_order_of_its_numbers(folder: Path) -> None:
     source = parse_source(str(folder / "img-%d.jpg"))
-    assert [Path(path).name for path in source.pictures] == ["img-2.jpg", "img-10.jpg"]
+    assert [Path(path).name for path in source.images] == ["img-2.jpg", "img-10.jpg"]
     assert source.default_name == folder.name
 
 
 def test_a_pattern_with_a_width_wants_that_many_digits(folder: Path) -> None:
     (folder / "img-0007.jpg").write_bytes(b"x")
-    assert [Path(path).name for path in parse_source(str(folder / "img-%04d.jpg")).pictures] == ["img-0007.jpg"]
+    assert [Path(path).name for path in parse_source(str(folder / "img-%04d.jpg")).images] == ["img-0007.jpg"]
 
 
 def test_a_file_whose_name_looks_like_a_pattern_is_a_file(tmp_path: Path) -> None:
     path = tmp_path / "100%d.mp4"
     path.write_bytes(b"x")
-    assert parse_source(str(path)).kind is Kind.VIDEO
+    assert parse_source(str(path)).kind is SourceKind.VIDEO
 
 
-def test_one_picture_is_an_image_sequence_of_one(folder: Path) -> None:
-    assert parse_source(str(folder / "img-2.jpg")).pictures == (str(folder / "img-2.jpg"),)
+def test_one_image_is_an_image_sequence_of_one(folder: Path) -> None:
+    assert parse_source(str(folder / "img-2.jpg")).images == (str(folder / "img-2.jpg"),)
 
 
 @pytest.mark.parametrize("text", ["nowhere.mp4", "img-%04d.jpg", "97", "/dev/video97"])
 def test_what_is_not_there(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SourceNotFound, match=r"check the path|holds no pictures|plug it in"):
+    with pytest.raises(SourceNotFound, match=r"check the path|holds no images|plug it in"):
         parse_source(text)
 
 
@@ -72,7 +77,7 @@ def test_a_camera_that_is_not_plugged_in_can_be_waited_for(text: str) -> None:
     with pytest.raises(SourceNotFound, match="plug it in"):
         parse_source(text)
     source = parse_source(text, may_be_unplugged=True)
-    assert (source.kind, source.unplugged) == (Kind.DEVICE, True)
+    assert (source.kind, source.unplugged) == (SourceKind.DEVICE, True)
 
 
 @pytest.mark.parametrize("text", ["nowhere.mp4", "/dev/shm/nowhere-97.mp4", "/nowhere/video0"])
@@ -81,8 +86,8 @@ def test_a_file_that_is_not_there_is_not_waited_for(text: str) -> None:
         parse_source(text, may_be_unplugged=True)
 
 
-def test_a_directory_without_pictures(tmp_path: Path) -> None:
-    with pytest.raises(SourceNotFound, match="holds no pictures"):
+def test_a_directory_without_images(tmp_path: Path) -> None:
+    with pytest.raises(SourceNotFound, match="holds no images"):
         parse_source(str(tmp_path))
 
 
@@ -94,7 +99,7 @@ def test_a_pipe_is_refused_without_opening_it(tmp_path: Path) -> None:
 
 def test_a_character_device_is_a_camera() -> None:
     source = parse_source("/dev/null")
-    assert (source.kind, source.live, source.default_name) == (Kind.DEVICE, True, "null")
+    assert (source.kind, source.live, source.default_name) == (SourceKind.DEVICE, True, "null")
 
 
 def test_a_name_too_long_for_the_file_system() -> None:
@@ -116,7 +121,7 @@ def test_a_name_too_long_for_the_file_system() -> None:
 )
 def test_a_stream(text: str, shown: str, name: str) -> None:
     source = parse_source(text)
-    assert (source.kind, source.live, source.address) == (Kind.STREAM, True, text)
+    assert (source.kind, source.live, source.address) == (SourceKind.STREAM, True, text)
     assert (source.shown, source.default_name) == (shown, name)
 
 

@@ -22,14 +22,14 @@ from framecap.capture import spool as spool_module
 from framecap.capture import spool_file
 from framecap.capture.captured import CapturedFrame
 from framecap.capture.spool import CameraSpool, Spool, open_spool
-from framecap.capture.spool_file import Damaged
+from framecap.capture.spool_file import DamagedSpoolFile
 from framecap.config import SpoolConfig
 from framecap.errors import ConfigError
 from framecap.stores.mounts import FileSystem
 from tests import command
 from tests.capture.numbered import frame, number_of
 
-ROOM = 1_000_000
+CAPACITY = 1_000_000
 
 
 class Losses(Counter[str]):
@@ -48,7 +48,7 @@ def take_all(part: CameraSpool) -> list[CapturedFrame]:
 def fill(root: Path, *numbers: int, camera: str = "cam") -> list[Path]:
     """Frames that an earlier run left; their files."""
     root.mkdir(exist_ok=True)
-    with Spool(root, ROOM, drops_oldest=False) as spool:
+    with Spool(root, CAPACITY, drops_oldest=False) as spool:
         part = spool.camera(camera, Losses())
         for number in numbers:
             assert part.put(frame(number, camera))
@@ -56,14 +56,14 @@ def fill(root: Path, *numbers: int, camera: str = "cam") -> list[Path]:
 
 
 def what_is_left(root: Path, losses: Losses | None = None, camera: str = "cam") -> list[int]:
-    with Spool(root, ROOM, drops_oldest=False) as spool:
+    with Spool(root, CAPACITY, drops_oldest=False) as spool:
         return [number_of(captured) for captured in take_all(spool.camera(camera, Losses() if losses is None else losses))]
 
 
 def test_frames_survive_a_restart_in_the_order_of_their_arrival_whatever_their_times(tmp_path: Path) -> None:
     fill(tmp_path, 5, 3)
     fill(tmp_path, 9, 1)
-    with Spool(tmp_path, ROOM, drops_oldest=False) as spool:
+    with Spool(tmp_path, CAPACITY, drops_oldest=False) as spool:
         assert spool.left() == ["cam"]
         part = spool.camera("cam", Losses())
         assert take_all(part) == [frame(5), frame(3), frame(9), frame(1)]
@@ -73,14 +73,14 @@ def test_frames_survive_a_restart_in_the_order_of_their_arrival_whatever_their_t
 
 def test_what_was_in_hand_when_the_process_died_comes_again(tmp_path: Path) -> None:
     fill(tmp_path, 0, 1)
-    with Spool(tmp_path, ROOM, drops_oldest=False) as spool:
+    with Spool(tmp_path, CAPACITY, drops_oldest=False) as spool:
         assert spool.camera("cam", Losses()).take() is not None
     assert what_is_left(tmp_path) == [0, 1]
 
 
 def test_the_metrics_say_how_much_waits(tmp_path: Path) -> None:
     files = fill(tmp_path, 0, 1, 2, camera="gauged")
-    with Spool(tmp_path, ROOM, drops_oldest=False) as spool:
+    with Spool(tmp_path, CAPACITY, drops_oldest=False) as spool:
         assert telemetry.spooled_frames.labels("gauged")._value.get() == 3
         assert telemetry.spooled_bytes.labels("gauged")._value.get() == sum(file.stat().st_size for file in files)
         take_all(spool.camera("gauged", Losses()))
@@ -93,7 +93,7 @@ def test_only_this_user_can_read_it(tmp_path: Path) -> None:
     assert [path.stat().st_mode & 0o777 for path in (file, file.parent)] == [0o600, 0o700]
 
 
-def torn(data: bytes) -> bytes:
+def truncated(data: bytes) -> bytes:
     return data[:-1]
 
 
@@ -110,7 +110,15 @@ def renamed_key(data: bytes) -> bytes:
     return json.dumps({**header, "key": "../../etc/passwd.jpg"}).encode() + b"\n" + data.partition(b"\n")[2]
 
 
-DAMAGES = [torn, flipped, of_another_camera, renamed_key, lambda data: b"", lambda data: b"hello", lambda data: b"[" * 9999]
+DAMAGES = [
+    truncated,
+    flipped,
+    of_another_camera,
+    renamed_key,
+    lambda data: b"",
+    lambda data: b"hello",
+    lambda data: b"[" * 9999,
+]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -130,22 +138,22 @@ def test_a_damaged_frame_is_put_aside_named_and_counted_and_the_others_are_deliv
 
 @given(st.binary(max_size=300))
 def test_no_bytes_but_a_frames_are_a_frame(data: bytes) -> None:
-    with pytest.raises(Damaged):
+    with pytest.raises(DamagedSpoolFile):
         spool_file.decode(data, "cam")
 
 
 @given(st.integers(0, 400), st.integers(0, 7))
-def test_no_changed_bit_is_overlooked(place: int, bit: int) -> None:
+def test_no_changed_bit_is_overlooked(address: int, bit: int) -> None:
     data = bytearray(spool_file.encode(frame(7, size=100)))
-    data[place % len(data)] ^= 1 << bit
+    data[address % len(data)] ^= 1 << bit
     try:
         decoded = spool_file.decode(bytes(data), "cam")
-    except Damaged:
+    except DamagedSpoolFile:
         return
     assert decoded.data == frame(7, size=100).data  # in the header: another time or flag is a frame as well
 
 
-def test_links_and_folders_in_the_place_of_frames_are_no_frames(tmp_path: Path) -> None:
+def test_links_and_folders_in_the_address_of_frames_are_no_frames(tmp_path: Path) -> None:
     files = fill(tmp_path / "spool", 0, 1, 2)
     (tmp_path / "elsewhere").write_bytes(files[0].read_bytes())
     files[0].unlink()
@@ -158,7 +166,7 @@ def test_links_and_folders_in_the_place_of_frames_are_no_frames(tmp_path: Path) 
     assert (tmp_path / "elsewhere").exists()
 
 
-def test_what_is_not_framecaps_is_left_alone_and_said_and_what_a_dead_writer_left_goes(
+def test_what_is_not_framecaps_is_left_alone_and_reported_and_what_a_dead_writer_left_goes(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (file,) = fill(tmp_path, 0)
@@ -174,15 +182,15 @@ def test_what_is_not_framecaps_is_left_alone_and_said_and_what_a_dead_writer_lef
     assert "3 things that are not framecap's, such as '.hidden'" in caplog.text
 
 
-def test_a_frame_that_somebody_took_away_is_passed_over(tmp_path: Path) -> None:
+def test_a_frame_that_somebody_took_away_is_ignored(tmp_path: Path) -> None:
     files = fill(tmp_path, 0, 1, 2)
-    with Spool(tmp_path, ROOM, drops_oldest=False) as spool:
+    with Spool(tmp_path, CAPACITY, drops_oldest=False) as spool:
         files[1].unlink()
         assert [number_of(captured) for captured in take_all(spool.camera("cam", Losses()))] == [0, 2]
 
 
 def test_a_folder_that_somebody_tidied_away_is_made_again(tmp_path: Path) -> None:
-    with Spool(tmp_path, ROOM, drops_oldest=False) as spool:
+    with Spool(tmp_path, CAPACITY, drops_oldest=False) as spool:
         part = spool.camera("cam", Losses())
         assert part.put(frame(0))
         for path in (tmp_path / "cam").iterdir():
@@ -193,7 +201,7 @@ def test_a_folder_that_somebody_tidied_away_is_made_again(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("drops_oldest", [True, False])
-def test_it_never_holds_more_than_it_may_and_the_largest_backlog_makes_room(tmp_path: Path, drops_oldest: bool) -> None:
+def test_it_never_holds_more_than_it_may_and_the_largest_backlog_makes_space(tmp_path: Path, drops_oldest: bool) -> None:
     losses = {name: Losses() for name in ("much", "little")}
     with Spool(tmp_path, 12_000, drops_oldest) as spool:
         much, little = (spool.camera(name, losses[name]) for name in losses)
@@ -216,7 +224,7 @@ def test_a_frame_that_is_larger_than_everything_drops_nothing(tmp_path: Path) ->
         assert (take_all(part), losses) == ([frame(0)], {})
 
 
-def test_that_it_is_full_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_that_it_is_full_is_reported_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with Spool(tmp_path, 12_000, drops_oldest=True) as spool:
         part = spool.camera("cam", Losses())
         for number in range(30):
@@ -227,13 +235,13 @@ def test_that_it_is_full_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureF
 @pytest.mark.faults(18)
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT])
 @pytest.mark.parametrize("step", ["write", "fsync", "rename"])
-def test_a_disk_that_takes_nothing_is_said_once_and_leaves_nothing_torn(
+def test_a_disk_that_takes_nothing_is_reported_once_and_leaves_nothing_truncated(
     tmp_path: Path, number: int, step: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*args: object, **values: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    with Spool(tmp_path, ROOM, drops_oldest=False) as spool:
+    with Spool(tmp_path, CAPACITY, drops_oldest=False) as spool:
         part = spool.camera("cam", Losses())
         assert part.put(frame(0))
         with monkeypatch.context() as broken:
@@ -256,7 +264,7 @@ def test_a_full_disk_costs_the_oldest_where_the_user_chose_so(tmp_path: Path, mo
         write(file, data)
 
     monkeypatch.setattr(spool_file, "write_all", full)
-    with Spool(tmp_path, ROOM, drops_oldest=True) as spool:
+    with Spool(tmp_path, CAPACITY, drops_oldest=True) as spool:
         part = spool.camera("cam", losses)
         assert all(part.put(frame(number)) for number in range(10))
         assert [number_of(captured) for captured in take_all(part)] == [7, 8, 9]
@@ -300,9 +308,9 @@ with Spool(Path(sys.argv[1]), 1 << 30, drops_oldest=False) as spool:
 
 
 def test_killed_at_any_moment_each_frame_is_whole_or_not_there(tmp_path: Path, full: bool) -> None:
-    said: list[int] = []
+    output: list[int] = []
     for kills in range(20 if full else 3):
-        first = said[-1] + 1 if said else 0
+        first = output[-1] + 1 if output else 0
         with subprocess.Popen(
             [sys.executable, "-c", KILLED, str(tmp_path), str(first)],
             stdout=subprocess.PIPE,
@@ -310,14 +318,14 @@ def test_killed_at_any_moment_each_frame_is_whole_or_not_there(tmp_path: Path, f
             text=True,
         ) as process:
             assert process.stdout is not None
-            said += [int(process.stdout.readline()) for _ in range(2 + kills)]
+            output += [int(process.stdout.readline()) for _ in range(2 + kills)]
             process.send_signal(signal.SIGKILL)
-            said += map(int, process.stdout)
+            output += map(int, process.stdout)
     losses = Losses()
     left = what_is_left(tmp_path, losses)
     assert losses == {}
     assert left == sorted(left)
-    assert set(said) <= set(left), "what was said to be there is there"
+    assert set(output) <= set(left), "what was said to be there is there"
     assert len(left) - len(set(left)) <= (20 if full else 3)  # one may be there though nobody heard of it any more
 
 
@@ -345,7 +353,7 @@ def test_it_is_made_for_its_owner_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "words"),
+    ("address", "words"),
     [
         ("file", "is a file"),
         ("file/x", "Not a directory"),
@@ -353,26 +361,26 @@ def test_it_is_made_for_its_owner_only(tmp_path: Path) -> None:
         ("/proc/x", ""),
     ],
 )
-def test_a_place_that_cannot_be_one_is_refused(tmp_path: Path, place: str, words: str) -> None:
+def test_an_address_that_cannot_be_one_is_refused(tmp_path: Path, address: str, words: str) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=rf"capture\.spool\.directory: .*{words}"):
-        open_spool(SpoolConfig(directory=place if place[0] in "~/" else str(tmp_path / place)), False, None)
+        open_spool(SpoolConfig(directory=address if address[0] in "~/" else str(tmp_path / address)), False, None)
 
 
-def test_a_place_that_may_not_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_that_may_not_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
     with pytest.raises(ConfigError, match=r"Permission denied.*that this user can write"):
         open_spool(SpoolConfig(directory=str(tmp_path)), False, None)
 
 
-def test_a_place_on_a_mount_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_on_a_mount_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool_module, "file_system_of", lambda path: FileSystem(str(tmp_path), "fuse.s3fs"))
     with pytest.raises(ConfigError, match=r"is on fuse\.s3fs.*on a disk of this machine"):
         open_spool(SpoolConfig(directory=str(tmp_path / "spool")), False, None)
 
 
 @pytest.mark.parametrize(("spool", "store"), [("frames/spool", "frames"), ("data", "data/frames"), ("same", "same")])
-def test_a_place_inside_the_store_or_around_it_is_refused(tmp_path: Path, spool: str, store: str) -> None:
+def test_an_address_inside_the_store_or_around_it_is_refused(tmp_path: Path, spool: str, store: str) -> None:
     (tmp_path / store).mkdir(parents=True)
     with pytest.raises(ConfigError, match="one in the other"):
         open_spool(SpoolConfig(directory=str(tmp_path / spool)), False, tmp_path / store)

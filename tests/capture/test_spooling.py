@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from framecap.app import parts
 from framecap.capture import daemon as daemon_module
 from framecap.capture import overflow as overflow_module
 from framecap.capture import writer as writer_module
 from framecap.capture.spool import Spool
-from framecap.cli import parts
 from framecap.config import CaptureConfig, Config, SpoolConfig
 from framecap.errors import StoreUnavailable
 from framecap.frames import parse_key
-from framecap.worker.lifecycle import StopFlag
+from framecap.runtime.signals import StopFlag
 from tests import command
 from tests.capture.memory_store import MemoryStore, nothing
 from tests.capture.mjpeg_camera import MjpegCamera
@@ -134,7 +134,7 @@ def test_a_store_that_hangs_is_away_too(tmp_path: Path, store: Orderly, monkeypa
     assert store.order == sorted(store.frames)
 
 
-def test_one_cameras_trouble_is_not_anothers(tmp_path: Path, store: Orderly) -> None:
+def test_one_cameras_outage_is_not_anothers(tmp_path: Path, store: Orderly) -> None:
     spool = tmp_path / "spool"
     store.go_away("a/")
     videos = [make_video(tmp_path / f"{name}.avi", 20) for name in "ab"]
@@ -164,7 +164,7 @@ def running_to_the_end(capture: CaptureConfig, store: MemoryStore) -> daemon_mod
         return run.ended()
 
 
-def test_told_to_stop_while_the_store_is_away_all_goes_to_the_spool(tmp_path: Path, store: Orderly) -> None:
+def test_reported_to_stop_while_the_store_is_away_all_goes_to_the_spool(tmp_path: Path, store: Orderly) -> None:
     spool, video = tmp_path / "spool", make_video(tmp_path / "a.avi", 500)
     held = threading.Event()
 
@@ -189,7 +189,7 @@ def test_told_to_stop_while_the_store_is_away_all_goes_to_the_spool(tmp_path: Pa
 def test_at_the_end_of_a_file_a_store_that_stays_away_leaves_the_frames_in_the_spool(
     tmp_path: Path, store: Orderly, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(writer_module, "END_PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(writer_module, "END_GRACE_SECONDS", 0.2)
     spool, video = tmp_path / "spool", make_video(tmp_path / "a.avi", 10)
     store.go_away()
     summary = running_to_the_end(config(spool, video), store)
@@ -202,20 +202,20 @@ def test_at_the_end_of_a_file_a_store_that_stays_away_leaves_the_frames_in_the_s
     assert (last.captured + last.already_there, last.captured, last.spooled) == (20, 10, 0)
 
 
-@pytest.mark.parametrize(("told_to_stop", "exit_code"), [(False, 1), (True, 0)])
+@pytest.mark.parametrize(("stop_requested", "exit_code"), [(False, 1), (True, 0)])
 def test_frames_that_are_left_in_the_spool_are_an_error_only_of_a_run_that_was_to_store_them(
-    tmp_path: Path, store: Orderly, monkeypatch: pytest.MonkeyPatch, told_to_stop: bool, exit_code: int
+    tmp_path: Path, store: Orderly, monkeypatch: pytest.MonkeyPatch, stop_requested: bool, exit_code: int
 ) -> None:
-    monkeypatch.setattr(writer_module, "END_PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(writer_module, "END_GRACE_SECONDS", 0.2)
     monkeypatch.setattr("framecap.stores.open_store", lambda config, **options: store)
     store.go_away()
     leave_behind(tmp_path / "spool", "gone", 3)
-    camera = str(make_video(tmp_path / "a.avi", 2)) if not told_to_stop else "http://127.0.0.1:9/nobody"
+    camera = str(make_video(tmp_path / "a.avi", 2)) if not stop_requested else "http://127.0.0.1:9/nobody"
     stop = StopFlag()
-    if told_to_stop:
+    if stop_requested:
         stop.set()
     captured = parts.capture(Config(capture=config(tmp_path / "spool", camera)), stop)
-    assert captured.spooled == (3 if told_to_stop else 5)
+    assert captured.spooled == (3 if stop_requested else 5)
     assert parts.exit_code(captured, None) == exit_code
     assert parts.summary(Config(), captured, None, None).spooled == captured.spooled
 

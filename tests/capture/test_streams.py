@@ -1,4 +1,4 @@
-"""Live sources and web addresses: times, reconnects, hangs, refusals, freezes, stale pictures, and recordings by HTTP."""
+"""Live sources and web addresses: times, reconnects, hangs, refusals, freezes, stale images, and recordings by HTTP."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.capture.mjpeg_camera import MjpegCamera
 from tests.capture.running import capture, capture_config, eventually, readers, running
 from tests.capture.videos import make_video, number_in, size_of
 
-TOLERANCE = 1.0  # seconds between a picture's taking and its frame's time, on a busy machine
+TOLERANCE = 1.0  # seconds between an image's taking and its frame's time, on a busy machine
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def store() -> MemoryStore:
 
 
 def lateness(camera: MjpegCamera, store: MemoryStore) -> list[float]:
-    """Seconds from a picture's taking to the time that its frame bears."""
+    """Seconds from an image's taking to the time that its frame bears."""
     late = []
     for key, data in sorted(store.frames.items()):
         name = parse_key(key)
@@ -46,7 +46,7 @@ def lateness(camera: MjpegCamera, store: MemoryStore) -> list[float]:
     return late
 
 
-def said(caplog: pytest.LogCaptureFixture, text: str, level: int = logging.DEBUG) -> int:
+def output(caplog: pytest.LogCaptureFixture, text: str, level: int = logging.DEBUG) -> int:
     return sum(text in record.getMessage() and record.levelno >= level for record in caplog.records)
 
 
@@ -91,12 +91,12 @@ def test_a_camera_that_is_away_for_a_while(
     with running(capture_config(camera.url()), store) as run:
         store.wait_for(5)
         camera.go_away()
-        eventually(lambda: said(caplog, "does not answer") >= 3)
+        eventually(lambda: output(caplog, "does not answer") >= 3)
         camera.come_back()
         store.wait_for(len(store.frames) + 5)
         (summary,) = run.finish().cameras
-    assert said(caplog, "trying again", logging.WARNING) == 1  # of several tries in one outage
-    assert said(caplog, "answers again") == 1
+    assert output(caplog, "trying again", logging.WARNING) == 1  # of several tries in one outage
+    assert output(caplog, "answers again") == 1
     assert summary.problem is None
     assert summary.reconnects >= 3
 
@@ -115,7 +115,7 @@ def test_a_stream_that_hangs_is_given_up_and_opened_again(
     with running(capture_config(camera.url(), **limits), store) as run:
         store.wait_for(5)
         camera.hanging.set()
-        eventually(lambda: said(caplog, expected) == 1)
+        eventually(lambda: output(caplog, expected) == 1)
         camera.hanging.clear()
         store.wait_for(len(store.frames) + 5)
         (summary,) = run.finish().cameras
@@ -148,7 +148,7 @@ def test_what_waited_in_a_buffer_is_not_labelled_new(camera: MjpegCamera, store:
 @pytest.mark.faults(24)
 def test_what_waited_for_a_slow_store_is_not_labelled_new(camera: MjpegCamera, store: MemoryStore, full: bool) -> None:
     waited = 6 if full else 3  # seconds; in the full table others run beside it, and twice the lateness is allowed
-    camera.size = (960, 576)  # larger pictures: little fits into the pipe between reader and supervisor
+    camera.size = (960, 576)  # larger images: little fits into the pipe between reader and supervisor
     gate = threading.Event()
 
     def hold(key: str) -> None:
@@ -167,17 +167,17 @@ def test_what_waited_for_a_slow_store_is_not_labelled_new(camera: MjpegCamera, s
 
 
 @pytest.mark.faults(24)
-def test_a_frozen_picture_is_said_once(camera: MjpegCamera, store: MemoryStore, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_frozen_image_is_reported_once(camera: MjpegCamera, store: MemoryStore, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     with running(capture_config(camera.url(), frozen_seconds=0.4), store) as run:
         store.wait_for(3)
         camera.still = True
-        eventually(lambda: said(caplog, "the same picture") >= 1)
+        eventually(lambda: output(caplog, "the same image") >= 1)
         store.wait_for(len(store.frames) + 25)
         camera.still = False
-        eventually(lambda: said(caplog, "moves again") >= 1)
+        eventually(lambda: output(caplog, "moves again") >= 1)
         (summary,) = run.finish().cameras
-    assert summary.frozen == said(caplog, "the same picture") == 1
+    assert summary.frozen == output(caplog, "the same image") == 1
 
 
 @pytest.mark.faults(24)
@@ -189,7 +189,7 @@ def test_a_new_resolution_in_mid_stream(camera: MjpegCamera, store: MemoryStore)
         camera.drop()  # at the latest a new connection has the new size
         eventually(lambda: any(size_of(data) == (320, 240) for data in store.in_order()[-1:]))
         run.finish()
-    assert max(map(abs, lateness(camera, store))) < TOLERANCE  # each frame shows the picture of its time
+    assert max(map(abs, lateness(camera, store))) < TOLERANCE  # each frame shows the image of its time
 
 
 @pytest.mark.faults(24)
@@ -197,10 +197,10 @@ def test_a_wrong_password_is_refused_and_not_hammered(store: MemoryStore, caplog
     camera = MjpegCamera(password="right")
     config = capture_config(camera.url("user:wr0ng@"), reconnect_max_seconds=30.0)
     with running(config, store) as run:
-        eventually(lambda: said(caplog, "refuses its user or password") == 1)
+        eventually(lambda: output(caplog, "refuses its user or password") == 1)
         (summary,) = run.finish().cameras
     assert isinstance(summary.problem, SourceRefused)
-    assert said(caplog, "trying again in 30.0 s") == 1
+    assert output(caplog, "trying again in 30.0 s") == 1
     assert camera.requests <= 2  # FFmpeg's own: without, and with the credentials
     assert "wr0ng" not in caplog.text
     camera.close()
@@ -214,16 +214,18 @@ def test_the_right_password_is_accepted(store: MemoryStore) -> None:
     camera.close()
 
 
-def test_a_closed_port_is_said_clearly_once_and_tried_for_ever(store: MemoryStore, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_closed_port_is_reported_clearly_once_and_tried_for_ever(
+    store: MemoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"rtsp://127.0.0.1:{unused.getsockname()[1]}/x"
         with running(capture_config(url), store) as run:
-            eventually(lambda: said(caplog, "trying again in") >= 4)
+            eventually(lambda: output(caplog, "trying again in") >= 4)
             (summary,) = run.finish().cameras
     assert isinstance(summary.problem, SourceUnreachable)
-    assert said(caplog, "(Connection refused): check the address, and that the camera is on", logging.WARNING) == 1
+    assert output(caplog, "(Connection refused): check the address, and that the camera is on", logging.WARNING) == 1
 
 
 @pytest.mark.parametrize("scheme", ["rtsp", "http"])
@@ -232,7 +234,7 @@ def test_a_server_that_accepts_and_never_answers(scheme: str, store: MemoryStore
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"{scheme}://127.0.0.1:{server.getsockname()[1]}/x"
         with running(capture_config(url, open_timeout_seconds=0.3), store) as run:
-            eventually(lambda: said(caplog, "trying again in") >= 2)
+            eventually(lambda: output(caplog, "trying again in") >= 2)
             (summary,) = run.finish().cameras
     assert isinstance(summary.problem, SourceUnreachable)
     assert "Stream timeout triggered" in str(summary.problem)
@@ -257,7 +259,7 @@ def test_a_reader_that_hangs_in_opening_is_killed(store: MemoryStore, caplog: py
             connection, _ = server.accept()
             with connection, contextlib.suppress(IndexError):
                 readers()[0].suspend()
-            eventually(lambda: said(caplog, "its reader is killed") >= 1)
+            eventually(lambda: output(caplog, "its reader is killed") >= 1)
             (summary,) = run.finish().cameras
     assert isinstance(summary.problem, (SourceStalled, SourceUnreachable))
 
@@ -284,7 +286,7 @@ def test_a_recording_on_a_web_server_ends_like_a_file(
     assert summary.captured == 30
     assert [number_in(data) for data in store.in_order()] == list(range(30))
     assert [read_position(data) for data in store.in_order()] == [round(index / 10, 6) for index in range(30)]
-    assert said(caplog, "is a recording of unknown time") == 1
+    assert output(caplog, "is a recording of unknown time") == 1
 
 
 def test_a_recording_on_a_web_server_with_a_start_time_is_stored_once(tmp_path: Path, web: str, store: MemoryStore) -> None:
@@ -296,17 +298,17 @@ def test_a_recording_on_a_web_server_with_a_start_time_is_stored_once(tmp_path: 
 
 def test_a_web_page_that_is_not_there(web: str, store: MemoryStore, caplog: pytest.LogCaptureFixture) -> None:
     with running(capture_config(f"{web}/nothing.mp4"), store) as run:
-        eventually(lambda: said(caplog, "status 404") == 1)
+        eventually(lambda: output(caplog, "status 404") == 1)
         run.finish()
 
 
-def test_a_camera_that_is_not_plugged_in_is_said_once_and_tried_while_others_are_captured(
+def test_a_camera_that_is_not_plugged_in_is_reported_once_and_tried_while_others_are_captured(
     tmp_path: Path, store: MemoryStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     video = make_video(tmp_path / "a.avi", 3)
     with caplog.at_level(logging.DEBUG, "framecap"), running(capture_config("97", video), store) as run:
-        eventually(lambda: len(store.frames) == 3 and said(caplog, "/dev/video97 is not there: plug it in") > 2)
+        eventually(lambda: len(store.frames) == 3 and output(caplog, "/dev/video97 is not there: plug it in") > 2)
         summary = run.finish()
-    assert said(caplog, "/dev/video97 is not there", logging.WARNING) == 1
+    assert output(caplog, "/dev/video97 is not there", logging.WARNING) == 1
     assert [camera.captured for camera in summary.cameras] == [0, 3]
     assert isinstance(summary.cameras[0].problem, SourceUnreachable)

@@ -18,13 +18,13 @@ import psutil
 import pytest
 
 from framecap.capture import camera as camera_module
-from framecap.capture.process import ReaderProcess, Start
+from framecap.capture.process import ReaderProcess, ReaderStart
 from framecap.capture.protocol import Message, Ready, Request
 from framecap.frames import parse_key
 from framecap.telemetry import health
 from tests.capture.memory_store import MemoryStore
 from tests.capture.running import capture_config, eventually, is_reader, readers, running
-from tests.capture.videos import endless_jpeg, make_raw_mjpeg, make_video, number_in, numbered_picture
+from tests.capture.videos import endless_jpeg, make_raw_mjpeg, make_video, number_in, numbered_image
 
 FRAMES = 150
 
@@ -55,7 +55,7 @@ def test_a_file_goes_on_where_its_reader_died_or_hung(video: Path, sent: signal.
     assert camera.problem is None
 
 
-def test_a_file_that_kills_every_reader_at_the_same_place_is_given_up(video: Path) -> None:
+def test_a_file_that_kills_every_reader_at_the_same_address_is_given_up(video: Path) -> None:
     store = MemoryStore()
     stop = threading.Event()
 
@@ -77,10 +77,10 @@ def test_a_file_that_kills_every_reader_at_the_same_place_is_given_up(video: Pat
 
 
 @pytest.mark.parametrize("every", [None, 2])
-def test_a_picture_that_hangs_every_reader_does_not_take_the_others_along(tmp_path: Path, every: int | None) -> None:
+def test_an_image_that_hangs_every_reader_does_not_take_the_others_along(tmp_path: Path, every: int | None) -> None:
     for number in range(6):
-        cv2.imwrite(str(tmp_path / f"{number}.png"), numbered_picture(number))
-    (tmp_path / "1.png").write_bytes(b"no picture")
+        cv2.imwrite(str(tmp_path / f"{number}.png"), numbered_image(number))
+    (tmp_path / "1.png").write_bytes(b"no image")
     (tmp_path / "2.png").write_bytes(endless_jpeg())
     store = MemoryStore()
     with running(capture_config(tmp_path, every=every, stall_seconds=1.0), store) as run:
@@ -149,9 +149,9 @@ def test_a_reader_gets_no_secrets_of_ours_and_nothing_from_the_working_directory
     assert "hunter2" not in str(seen[0])
 
 
-def test_a_frame_that_crashes_or_leaves_no_word_is_told_from_an_end(tmp_path: Path) -> None:
+def test_a_frame_that_crashes_or_leaves_no_word_is_reported_from_an_end(tmp_path: Path) -> None:
     """The reader's exit status alone must not look like the end of a file: every frame is accounted for."""
-    video = make_raw_mjpeg(tmp_path / "a.mjpeg", [numbered_picture(number, (640, 384)) for number in range(40)])
+    video = make_raw_mjpeg(tmp_path / "a.mjpeg", [numbered_image(number, (640, 384)) for number in range(40)])
     store = MemoryStore()
 
     def exit_quietly(key: str) -> None:
@@ -176,7 +176,7 @@ def test_a_reader_that_cannot_even_start_says_why(video: Path, tmp_path: Path, m
 def test_few_readers_start_at_the_same_time_however_many_cameras_there_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Start, "_places", threading.Semaphore(2))
+    monkeypatch.setattr(ReaderStart, "_slots", threading.Semaphore(2))
     starting, most = set(), []
 
     class Counted(ReaderProcess):
@@ -217,7 +217,7 @@ def test_a_machine_that_can_start_no_reader_for_a_while_ends_no_camera(
 
         return refuse
 
-    before, places = open_files(), Start._places._value
+    before, addresses = open_files(), ReaderStart._slots._value
     if missing == "processes":
         monkeypatch.setattr(subprocess, "Popen", refusing(subprocess.Popen))
     else:
@@ -227,7 +227,7 @@ def test_a_machine_that_can_start_no_reader_for_a_while_ends_no_camera(
         (camera,) = run.ended().cameras
     assert len(refusals) == 5
     assert (camera.captured, camera.problem) == (FRAMES, None)
-    assert (open_files(), Start._places._value) == (before, places)
+    assert (open_files(), ReaderStart._slots._value) == (before, addresses)
 
 
 def test_a_supervision_that_fails_is_not_alive(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:

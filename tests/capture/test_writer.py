@@ -14,7 +14,7 @@ from framecap import frames
 from framecap.capture import writer as writer_module
 from framecap.capture.captured import CapturedFrame
 from framecap.capture.overflow import FrameQueue
-from framecap.capture.tally import CameraSummary, Tally
+from framecap.capture.stats import CameraSummary, CaptureStats
 from framecap.capture.writer import FrameWriter
 from framecap.errors import FrameUnreadable, KeyRefused, StoreError, StoreUnavailable
 from framecap.frames import FrameName
@@ -32,19 +32,19 @@ def write(
     store: MemoryStore,
     captured: list[tuple[datetime, bytes]],
     live: bool = True,
-    told: list[str] | None = None,
+    reported: list[str] | None = None,
     halt: threading.Event | None = None,
 ) -> CameraSummary:
     """One run: frames numbered from 0, as a camera's supervisor does."""
     numbers = itertools.count()
-    tally = Tally("cam", "source")
-    queue = FrameQueue(1000, "wait", tally.drop)
+    stats = CaptureStats("cam", "source")
+    queue = FrameQueue(1000, "wait", stats.drop)
     for at, data in captured:
         queue.put(CapturedFrame(FrameName("cam", at, next(numbers)), data, live))
     queue.close()
-    on_frame = None if told is None else told.append
-    FrameWriter(queue, store, tally, halt or threading.Event(), threading.Event(), on_frame).run()  # type: ignore[arg-type]
-    return tally.summary()
+    on_frame = None if reported is None else reported.append
+    FrameWriter(queue, store, stats, halt or threading.Event(), threading.Event(), on_frame).run()  # type: ignore[arg-type]
+    return stats.summary()
 
 
 clocks = st.lists(st.sampled_from([0, 0, 1, 1000, 40_000, -3600_000_000, 3600_000_000]), min_size=1, max_size=40)
@@ -69,22 +69,22 @@ def test_no_live_frame_is_lost_or_overwritten_whatever_the_clock_does(runs: list
 def test_a_live_frame_takes_the_next_number_when_its_key_is_taken() -> None:
     store = MemoryStore()
     write(store, [(NOON, b"before")])
-    told: list[str] = []
-    write(store, [(NOON, b"after")], told=told)
+    reported: list[str] = []
+    write(store, [(NOON, b"after")], reported=reported)
     names = [frames.parse_key(key) for key in store.frames]
     assert [name and name.sequence for name in names] == [0, 1]
-    assert told == [list(store.frames)[1]]
+    assert reported == [list(store.frames)[1]]
 
 
 def test_a_recorded_frame_that_is_there_is_left_there() -> None:
     store = MemoryStore()
     assert write(store, [(NOON, b"before")], live=False).captured == 1
-    told: list[str] = []
-    summary = write(store, [(NOON, b"before")], live=False, told=told)
-    assert (summary.captured, summary.already_there, summary.lost, told) == (0, 1, 0, [])
+    reported: list[str] = []
+    summary = write(store, [(NOON, b"before")], live=False, reported=reported)
+    assert (summary.captured, summary.already_there, summary.lost, reported) == (0, 1, 0, [])
 
 
-def test_another_recording_of_the_same_name_and_time_is_not_passed_over_in_silence(
+def test_another_recording_of_the_same_name_and_time_is_not_ignored_in_silence(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     store = MemoryStore()
@@ -92,7 +92,7 @@ def test_another_recording_of_the_same_name_and_time_is_not_passed_over_in_silen
     summary = write(store, [(NOON, b"after")], live=False)
     assert (summary.captured, summary.already_there, summary.dropped, summary.lost) == (0, 0, {"key_taken": 1}, 1)
     assert list(store.frames.values()) == [b"before"]
-    assert "holds another picture" in caplog.text
+    assert "holds another image" in caplog.text
     assert "--camera" in caplog.text
 
 
@@ -136,7 +136,7 @@ def test_a_put_whose_answer_was_lost_is_one_frame() -> None:
     assert (summary.captured, store.in_order()) == (1, [b"one"])
 
 
-def test_told_to_stop_a_store_that_stays_away_costs_the_frames_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reported_to_stop_a_store_that_stays_away_costs_the_frames_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer_module, "GRACE_SECONDS", 0.1)
     store, halt = MemoryStore(), threading.Event()
     store.before_put = away(1_000_000)
@@ -145,7 +145,7 @@ def test_told_to_stop_a_store_that_stays_away_costs_the_frames_and_says_so(monke
     assert (summary.captured, dict(summary.dropped)) == (0, {"store_unavailable": 2})
 
 
-def test_told_to_stop_a_store_that_comes_back_within_the_grace_time_gets_them() -> None:
+def test_reported_to_stop_a_store_that_comes_back_within_the_grace_time_gets_them() -> None:
     store, halt = MemoryStore(), threading.Event()
     store.before_put = away(3)
     halt.set()
@@ -167,8 +167,8 @@ def test_a_frame_that_the_store_refuses_costs_only_itself(error: Exception) -> N
 
 def test_a_listener_that_raises_does_not_stop_the_writer() -> None:
     store = MemoryStore()
-    tally = Tally("cam", "source")
-    queue = FrameQueue(10, "wait", tally.drop)
+    stats = CaptureStats("cam", "source")
+    queue = FrameQueue(10, "wait", stats.drop)
     for number in range(2):
         queue.put(CapturedFrame(FrameName("cam", NOON, number), b"x%d" % number, live=True))
     queue.close()
@@ -176,5 +176,5 @@ def test_a_listener_that_raises_does_not_stop_the_writer() -> None:
     def fail(key: str) -> None:
         raise RuntimeError(key)
 
-    FrameWriter(queue, store, tally, threading.Event(), threading.Event(), fail).run()  # type: ignore[arg-type]
-    assert tally.summary().captured == 2
+    FrameWriter(queue, store, stats, threading.Event(), threading.Event(), fail).run()  # type: ignore[arg-type]
+    assert stats.summary().captured == 2

@@ -19,7 +19,7 @@ from framecap.errors import ConfigError
 from tests.capture import mjpeg_camera
 from tests.capture.memory_store import MemoryStore
 from tests.capture.running import capture_config, eventually, running
-from tests.capture.videos import Image as Picture
+from tests.capture.videos import Image as DrawnImage
 from tests.capture.videos import make_raw_mjpeg, size_of
 
 LEFT_THIRD: Zone = ((0.0, 0.0), (0.3, 0.0), (0.3, 1.0), (0.0, 1.0))
@@ -40,7 +40,7 @@ def capture_until(config: CaptureConfig, count: int) -> list[bytes]:
     return store.in_order()
 
 
-def white(number: int = 0, size: tuple[int, int] = (160, 96)) -> Picture:
+def white(number: int = 0, size: tuple[int, int] = (160, 96)) -> DrawnImage:
     return np.full((size[1], size[0], 3), 255, np.uint8)
 
 
@@ -63,15 +63,15 @@ def check_masked(jpeg: bytes) -> tuple[int, int]:
 
 @pytest.mark.parametrize(("max_size", "size"), [(None, (161, 97)), (100, (100, 60))])
 def test_a_video(tmp_path: Path, max_size: int | None, size: tuple[int, int]) -> None:
-    """OpenCV brings pictures of other sizes in a video to the size of the first."""
-    pictures = [white(size=each) for each in ((161, 97), (320, 240), (64, 48))]
-    video = make_raw_mjpeg(tmp_path / "a.mjpeg", pictures)
-    frames = capture_until(zoned(video, max_size=max_size), len(pictures))
+    """OpenCV brings images of other sizes in a video to the size of the first."""
+    images = [white(size=each) for each in ((161, 97), (320, 240), (64, 48))]
+    video = make_raw_mjpeg(tmp_path / "a.mjpeg", images)
+    frames = capture_until(zoned(video, max_size=max_size), len(images))
     assert [check_masked(jpeg) for jpeg in frames] == [size] * 3
 
 
 def test_a_live_stream_and_its_new_resolution(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mjpeg_camera, "numbered_picture", white)
+    monkeypatch.setattr(mjpeg_camera, "numbered_image", white)
     camera, store = mjpeg_camera.MjpegCamera(), MemoryStore()
     try:
         with running(zoned(camera.url()), store):
@@ -91,9 +91,9 @@ def photo(path: Path, rotate: int) -> Path:
     exif[0x010E] = "at home, garden gate"
     Image.new("RGB", (32, 24), "white").save(thumbnail, "jpeg")
     size = (96, 160) if rotate == 6 else (160, 96)
-    picture = io.BytesIO()
-    Image.new("RGB", size, "white").save(picture, "jpeg", exif=exif)
-    data = picture.getvalue()
+    image_file = io.BytesIO()
+    Image.new("RGB", size, "white").save(image_file, "jpeg", exif=exif)
+    data = image_file.getvalue()
     comment = b"\xff\xfe" + (len(thumbnail.getvalue()) + 2).to_bytes(2) + thumbnail.getvalue()
     path.write_bytes(data[:2] + comment + data[2:])
     return path
@@ -112,8 +112,8 @@ def test_photos_of_a_folder_are_masked_as_they_are_seen_and_nothing_hidden_comes
 
 
 def test_without_zones_nothing_is_masked() -> None:
-    picture = white()
-    assert blacken(picture, ()) is picture
+    image_file = white()
+    assert blacken(image_file, ()) is image_file
 
 
 parts = st.floats(0, 1)
@@ -127,10 +127,10 @@ def side(a: tuple[float, float], b: tuple[float, float], x: np.ndarray, y: np.nd
 
 @given(st.tuples(points, points, points), st.integers(1, 300), st.integers(1, 300))
 def test_no_pixel_of_a_triangle_is_left_and_none_far_from_it_is_taken(zone: Zone, width: int, height: int) -> None:
-    picture = white(size=(width, height))
-    before = picture.copy()
-    masked = blacken(picture, (zone,))
-    assert (picture == before).all()
+    image_file = white(size=(width, height))
+    before = image_file.copy()
+    masked = blacken(image_file, (zone,))
+    assert (image_file == before).all()
     black = (masked == 0).all(axis=2)
     assert ((masked == 255).all(axis=2) | black).all()
     ys, xs = np.mgrid[0:height, 0:width] + 0.5

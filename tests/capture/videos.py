@@ -18,14 +18,14 @@ _COLUMNS = 4
 Image = npt.NDArray[np.uint8]
 
 
-def numbered_picture(number: int, size: tuple[int, int] = SIZE) -> Image:
-    """A picture that shows the number in black and white blocks."""
+def numbered_image(number: int, size: tuple[int, int] = SIZE) -> Image:
+    """An image that shows the number in black and white blocks."""
     bits = np.array([255 * (number >> bit & 1) for bit in range(_BITS)], np.uint8).reshape(-1, _COLUMNS)
     return cv2.cvtColor(cv2.resize(bits, size, interpolation=cv2.INTER_NEAREST), cv2.COLOR_GRAY2BGR)
 
 
 def number_in(jpeg: bytes) -> int:
-    """The number that a numbered picture shows, whatever its size and quality."""
+    """The number that a numbered image shows, whatever its size and quality."""
     image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_GRAYSCALE)
     assert image is not None
     rows = _BITS // _COLUMNS
@@ -46,11 +46,11 @@ def size_of(jpeg: bytes) -> tuple[int, int]:
 
 
 def make_video(path: Path, frames: int, fps: float = 10.0, codec: str = "MJPG", size: tuple[int, int] = SIZE) -> Path:
-    """A video of numbered pictures."""
+    """A video of numbered images."""
     writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*codec), fps, size)
     assert writer.isOpened()
     for number in range(frames):
-        writer.write(numbered_picture(number, size))
+        writer.write(numbered_image(number, size))
     writer.release()
     return path
 
@@ -98,14 +98,14 @@ def change_box(data: bytes, names: tuple[str, ...], change: Callable[[bytes], by
     return b"".join(boxes)
 
 
-def make_raw_mjpeg(path: Path, pictures: Sequence[Image]) -> Path:
+def make_raw_mjpeg(path: Path, images: Sequence[Image]) -> Path:
     """JPEGs one after the other: a stream without timestamps, and of any sizes."""
-    path.write_bytes(b"".join(jpeg(picture) for picture in pictures))
+    path.write_bytes(b"".join(jpeg(image_file) for image_file in images))
     return path
 
 
-def jpeg(picture: Image) -> bytes:
-    done, data = cv2.imencode(".jpg", picture)
+def jpeg(image_file: Image) -> bytes:
+    done, data = cv2.imencode(".jpg", image_file)
     assert done
     return data.tobytes()
 

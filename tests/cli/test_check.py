@@ -29,7 +29,7 @@ def test_only_settings_that_are_not_the_defaults_are_shown_or_all_of_them(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    monkeypatch.setattr("threading.excepthook", lambda trouble: None)
+    monkeypatch.setattr("threading.excepthook", lambda details: None)
     changed = ["check", "--runtime", "null", "--set", "train.epochs=7"]
     assert main(changed) == 0
     settings, _, _ = capsys.readouterr().out.partition("\nthis machine:\n")
@@ -51,7 +51,7 @@ def test_a_command_of_a_rule_must_be_there(program: str, ready: bool, tmp_path: 
     assert (f"  NO  dog/command: {program!r} is not there or not executable\n" in done.stdout) is not ready
 
 
-def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+def test_everything_that_is_wrong_is_reported_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = command.run(
         "check", "--frames", "file", "--bundle", "none", "--set", "capture.cameras=[{source: none.mp4}]", cwd=tmp_path
@@ -67,7 +67,7 @@ def test_what_is_missing_on_this_machine_is_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    monkeypatch.setattr("threading.excepthook", lambda trouble: None)
+    monkeypatch.setattr("threading.excepthook", lambda details: None)
     monkeypatch.setitem(check._LIBRARIES, "a_library_that_is_not_here", "nothing")
     assert main(["check", "--runtime", "null"]) == 3
     assert "NO  No module named 'a_library_that_is_not_here': pip install" in capsys.readouterr().out

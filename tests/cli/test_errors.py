@@ -13,7 +13,7 @@ from framecap.cli import main
 from tests import command
 
 
-def said(*arguments: str | Path, cwd: Path, **settings: str) -> tuple[int, str]:
+def output(*arguments: str | Path, cwd: Path, **settings: str) -> tuple[int, str]:
     done = command.run(*arguments, cwd=cwd, **settings)
     assert "Traceback" not in done.stderr
     return done.returncode, done.stderr
@@ -35,7 +35,7 @@ def _hooks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_such_file(tmp_path: Path) -> None:
-    code, text = said("run", "holiday.mp4", cwd=tmp_path)
+    code, text = output("run", "holiday.mp4", cwd=tmp_path)
     assert code == 2
     assert text == "framecap: source 'holiday.mp4': No such file or directory: check the path\n"
     assert not (tmp_path / "frames").exists()
@@ -53,26 +53,26 @@ def test_a_camera_that_is_typed_and_not_plugged_in(
 
 def test_empty_directory_as_source(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
-    code, text = said("run", "photos", cwd=tmp_path)
+    code, text = output("run", "photos", cwd=tmp_path)
     assert code == 2
-    assert "holds no pictures" in text
+    assert "holds no images" in text
 
 
 def test_no_source_at_all(tmp_path: Path) -> None:
-    code, text = said("run", cwd=tmp_path)
+    code, text = output("run", cwd=tmp_path)
     assert code == 2
     assert "name a source" in text
 
 
 def test_an_empty_directory_of_frames_is_done_at_once(tmp_path: Path) -> None:
     (tmp_path / "frames").mkdir()
-    code, text = said("work", "--once", "--runtime", "null", cwd=tmp_path)
+    code, text = output("work", "--once", "--runtime", "null", cwd=tmp_path)
     assert code == 0
     assert '"captioned": 0' in text
 
 
-def test_a_place_that_work_had_to_make_is_a_warning(tmp_path: Path) -> None:
-    code, text = said(
+def test_an_address_that_work_had_to_make_is_a_warning(tmp_path: Path) -> None:
+    code, text = output(
         "work", "--once", "--runtime", "null", "--frames", "mistyped", cwd=tmp_path, FRAMECAP__LOG__LEVEL="warning"
     )
     assert (code, (tmp_path / "mistyped").is_dir()) == (0, True)
@@ -89,7 +89,7 @@ def test_missing_bundle(arguments: tuple[str, ...], clip: Path, tmp_path: Path) 
 
 
 def test_a_missing_bundle_is_found_before_frames_are_captured(clip: Path, tmp_path: Path) -> None:
-    _, text = said("run", clip, "--bundle", "models/mine", "--runtime", "onnx", cwd=tmp_path)
+    _, text = output("run", clip, "--bundle", "models/mine", "--runtime", "onnx", cwd=tmp_path)
     assert not list(tmp_path.iterdir()), "not even a store"
     assert "the run has ended" not in text
 
@@ -148,13 +148,13 @@ def test_wrong_use(
 
 def test_wrong_key_in_the_file(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("worker:\n  batchsize: 4\n")
-    code, text = said("work", "--once", cwd=tmp_path)
+    code, text = output("work", "--once", cwd=tmp_path)
     assert (code, text) == (2, "framecap: config.yaml: unknown key 'worker.batchsize': did you mean 'worker.batch_size'?\n")
 
 
-def test_a_file_in_place_of_the_store(tmp_path: Path) -> None:
+def test_a_file_in_address_of_the_store(tmp_path: Path) -> None:
     (tmp_path / "frames").write_text("not a directory")
-    code, text = said("work", "--once", "--runtime", "null", cwd=tmp_path)
+    code, text = output("work", "--once", "--runtime", "null", cwd=tmp_path)
     assert code == 2
     assert "is a file: give a directory" in text
 
@@ -162,13 +162,13 @@ def test_a_file_in_place_of_the_store(tmp_path: Path) -> None:
 def test_frames_that_the_store_refused_are_no_success(clip: Path, tmp_path: Path) -> None:
     (tmp_path / "frames").mkdir()
     (tmp_path / "frames" / "clip").write_text("a file where the camera's folder belongs")
-    code, text = said("capture", clip, cwd=tmp_path)
+    code, text = output("capture", clip, cwd=tmp_path)
     assert code == 1
     assert '"captured": 0' in text
     assert '"dropped": 26' in text
 
 
-def test_an_unreachable_stream_is_said_and_tried_again_until_stopped(tmp_path: Path) -> None:
+def test_an_unreachable_stream_is_reported_and_tried_again_until_stopped(tmp_path: Path) -> None:
     with socket.socket() as closed:  # bound and not listening: nobody else gets the port, and nobody answers
         closed.bind(("127.0.0.1", 0))
         address = f"rtsp://admin:Qz7Xv@127.0.0.1:{closed.getsockname()[1]}/stream"

@@ -16,7 +16,7 @@ from tests import command
 @pytest.fixture(autouse=True)
 def _hooks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    monkeypatch.setattr("threading.excepthook", lambda trouble: None)
+    monkeypatch.setattr("threading.excepthook", lambda details: None)
 
 
 def test_version(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_closed_standard_streams_are_no_hindrance(clip: Path, tmp_path: Path) ->
     assert len(list(tmp_path.rglob("*.json"))) == 4
 
 
-def test_an_output_without_space_is_said(tmp_path: Path) -> None:
+def test_an_output_without_space_is_reported(tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [*command.COMMAND, "check", "--runtime", "null"],

@@ -13,19 +13,19 @@ from pathlib import Path
 import pytest
 import webvtt
 
+from framecap.app.subtitles import leave_subtitles
 from framecap.cli import main
-from framecap.cli.chosen import parse_time
 from framecap.cli.export import _RECORDS
+from framecap.cli.filters import parse_time
 from framecap.cli.parsers.reading import FORMATS
-from framecap.cli.subtitles import leave_subtitles
 from framecap.config import CameraConfig, CaptureConfig, Config, StoreConfig
 from framecap.errors import ConfigError
-from framecap.sidecar import decode
+from framecap.sidecars.sidecar import decode
 from framecap.stores import open_store
 from framecap.stores.base import Store
 from framecap.timeline.export import formats
 from tests import command
-from tests.timeline.committing import NOON, SECOND, commit, own
+from tests.sidecars.committing import NOON, SECOND, commit, own
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_export_to_a_file_and_to_standard_output(tmp_path: Path, capsys: pytest.
 
 @pytest.mark.usefixtures("filled")
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "output"),
     [
         (["export", "--to", "vtt"], "this is made of one camera's captions; there are: door, yard"),
         (["export", "--to", "srt", "--camera", "none"], "no sidecars of 'none' here; there are: door, yard"),
@@ -83,10 +83,10 @@ def test_export_to_a_file_and_to_standard_output(tmp_path: Path, capsys: pytest.
         (["follow", "--frames", "nowhere"], "no such directory"),
     ],
 )
-def test_wrong_use(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_use(arguments: list[str], output: str, capsys: pytest.CaptureFixture[str]) -> None:
     out, err = typed(capsys, *arguments, exit_code=2)
     assert (out, err.count("\n")) == ("", 1)
-    assert said in err
+    assert output in err
 
 
 def test_one_camera_need_not_be_named(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,13 +139,13 @@ def test_search_sees_what_came_and_with_refresh_what_went(filled: Store, capsys:
 class Following:
     """`framecap follow` as a process."""
 
-    def __init__(self, place: Path, *arguments: str) -> None:
-        self.process = command.start("follow", *arguments, "--set", "ingest.scan_seconds=0.05", cwd=place)
+    def __init__(self, address: Path, *arguments: str) -> None:
+        self.process = command.start("follow", *arguments, "--set", "ingest.scan_seconds=0.05", cwd=address)
         assert self.process.stdout is not None
         self.lines: Iterator[str] = iter(self.process.stdout.readline, "")
-        assert "following" in self.said()
+        assert "following" in self.output()
 
-    def said(self) -> str:
+    def output(self) -> str:
         """The next line on standard error."""
         assert self.process.stderr is not None
         return self.process.stderr.readline()
@@ -168,7 +168,7 @@ def test_follow_prints_what_comes_over_an_outage(filled: Store, tmp_path: Path) 
         assert following.take(1) == [key]
         assert filled.directory is not None
         filled.directory.rename(tmp_path / "away")
-        assert "cannot read the sidecars" in following.said()
+        assert "cannot read the sidecars" in following.output()
         (tmp_path / "away").rename(filled.directory)
         commit(filled, own("yard", NOON + 90_000 * SECOND), caption="A dog.")
         key = commit(filled, own("door", NOON + 601 * SECOND), caption="A dog.")
@@ -237,26 +237,26 @@ def test_export_writes_no_frames_or_sidecars_into_its_store(
     form: str, filled: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     key = own("door", NOON)
-    filled.put_frame(key, b"a picture")
+    filled.put_frame(key, b"an image")
     Path("link").symlink_to("frames")
     before = below("frames")
-    for place in (f"frames/{key}", f"frames/{key}.json", "link/new.JPG"):
-        _, err = typed(capsys, "export", "--to", form, "--camera", "door", "-o", place, exit_code=2)
+    for address in (f"frames/{key}", f"frames/{key}.json", "link/new.JPG"):
+        _, err = typed(capsys, "export", "--to", form, "--camera", "door", "-o", address, exit_code=2)
         assert "name a place outside ./frames" in err
-    exit_code = 2 if pictures(form) else 0
+    exit_code = 2 if images(form) else 0
     _, err = typed(capsys, "export", "--to", form, "--camera", "door", "-o", "frames/door/out", exit_code=exit_code)
-    assert ("name a place outside" in err) is pictures(form)
+    assert ("name a place outside" in err) is images(form)
     assert before.items() <= below("frames").items()
 
 
-def pictures(form: str) -> bool:
+def images(form: str) -> bool:
     return form in ("webdataset", "txt", "huggingface")
 
 
-def test_pictures_of_a_renamed_folder_are_exported(filled: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    filled.put_frame(own("yard", NOON + 86_400 * SECOND), b"a picture")
+def test_images_of_a_renamed_folder_are_exported(filled: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    filled.put_frame(own("yard", NOON + 86_400 * SECOND), b"an image")
     Path("frames/yard").rename("frames/garden")
     _, err = typed(capsys, "export", "--to", "txt", "--camera", "garden", "-o", "pairs")
-    assert err == "1 picture written to pairs\n"
+    assert err == "1 image written to pairs\n"
     (text,) = Path("pairs").glob("*.txt")
     assert text.read_text() == "A man on a beach.\n"

@@ -19,9 +19,9 @@ import pytest
 from tests import command
 from tests.capture.mjpeg_camera import MjpegCamera
 from tests.telemetry.test_server import ask
-from tests.worker.pictures import encoded, scene
+from tests.worker.images import encoded, scene
 
-PICTURE = encoded(scene(32, 24))
+IMAGE = encoded(scene(32, 24))
 
 
 @contextmanager
@@ -44,21 +44,21 @@ def wait_for(address: str, path: str, status: int) -> str:
     """What is said there when the answer has that status."""
     deadline = time.monotonic() + 40
     while True:
-        answer, said = ask(address, path)
+        answer, output = ask(address, path)
         if answer == status:
-            return said
-        assert time.monotonic() < deadline, said
+            return output
+        assert time.monotonic() < deadline, output
         time.sleep(0.05)
 
 
 def test_a_worker_is_alive_at_once_and_ready_when_it_works(tmp_path: Path) -> None:
     (tmp_path / "frames").mkdir()
     with started(tmp_path, "work", "--frames", str(tmp_path / "frames")) as (process, address):
-        status, said = ask(address, "/readyz")
-        assert (status, said) in ((503, "nothing is at work yet, or any more\n"), (200, "ok\n"))
+        status, output = ask(address, "/readyz")
+        assert (status, output) in ((503, "nothing is at work yet, or any more\n"), (200, "ok\n"))
         assert ask(address, "/livez")[0] == 200
         wait_for(address, "/readyz", 200)
-        (tmp_path / "frames" / "a.jpg").write_bytes(PICTURE)
+        (tmp_path / "frames" / "a.jpg").write_bytes(IMAGE)
         assert process.stdout is not None
         assert json.loads(process.stdout.readline())["key"] == "a.jpg"
         page = ask(address, "/metrics")[1]
@@ -71,15 +71,15 @@ def test_a_worker_is_alive_at_once_and_ready_when_it_works(tmp_path: Path) -> No
 
 
 @pytest.mark.faults(18)
-def test_a_worker_whose_place_is_away_says_so_and_heals(tmp_path: Path) -> None:
+def test_a_worker_whose_address_is_away_says_so_and_heals(tmp_path: Path) -> None:
     (tmp_path / "frames").mkdir()
     arguments = ("work", "--runtime", "null", "--frames", "frames", "--set", "ingest.scan_seconds=0.1")
     with started(tmp_path, *arguments) as (_, address):
         wait_for(address, "/readyz", 200)
         (tmp_path / "frames").rename(tmp_path / "elsewhere")
-        said = wait_for(address, "/readyz", 503)
-        assert said.startswith("cannot scan, trying again: cannot open at ")
-        assert "No such file or directory" in said
+        output = wait_for(address, "/readyz", 503)
+        assert output.startswith("cannot scan, trying again: cannot open at ")
+        assert "No such file or directory" in output
         assert ask(address, "/livez")[0] == 200
         assert "framecap_store_errors_total{operation=" in ask(address, "/metrics")[1]
         (tmp_path / "elsewhere").rename(tmp_path / "frames")

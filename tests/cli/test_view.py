@@ -17,7 +17,7 @@ from tests import command
 TOKEN = "a-token-that-nobody-guesses"
 
 
-def test_it_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
+def test_it_serves_until_it_is_reported_to_end(tmp_path: Path) -> None:
     (tmp_path / "frames").mkdir()
     viewing = command.start(
         "view", "--port", "0", "--frames", tmp_path / "frames", cwd=tmp_path, XDG_CACHE_HOME=str(tmp_path)
@@ -33,7 +33,7 @@ def test_it_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
     assert (viewing.returncode, out, err) == (0, "", "")
 
 
-def test_a_place_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
+def test_an_address_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
     done = command.run("view", "--frames", "nowhere", cwd=tmp_path)
     assert done.returncode == 2
     assert "no such directory" in done.stderr

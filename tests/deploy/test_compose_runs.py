@@ -112,18 +112,18 @@ def names(store: Any) -> list[str]:
 
 def test_the_queue_is_refilled_only_when_it_is_empty(queue: TestQueue, tmp_path: Path) -> None:
     queue.send("a", "b")
-    said = tmp_path / "said"
-    say = [sys.executable, "-c", f"import sys; open({str(said)!r}, 'a').write(sys.argv[-1] + '\\n')", "--older-than", "0"]
+    output = tmp_path / "said"
+    say = [sys.executable, "-c", f"import sys; open({str(output)!r}, 'a').write(sys.argv[-1] + '\\n')", "--older-than", "0"]
     command = [sys.executable, str(COMPOSE / "refill.py"), "--every", "0.1", "--", *say]
     with ExitStack() as running:
         started(running, command, environment("producer", {"FRAMECAP__INGEST__QUEUE": queue.url}), tmp_path)
         held = [message for _ in range(2) for message in queue.receive()]
         time.sleep(2)  # that something does not happen can only be waited for
-        assert not said.exists()
+        assert not output.exists()
         for message in held:
             queue.client.delete_message(QueueUrl=queue.url, ReceiptHandle=message["ReceiptHandle"])
         ends = time.monotonic() + 30
-        while not said.exists():
+        while not output.exists():
             assert time.monotonic() < ends
             time.sleep(0.05)
-    assert said.read_text().splitlines()[0] == queue.url
+    assert output.read_text().splitlines()[0] == queue.url

@@ -18,7 +18,7 @@ fleets = st.builds(
     cameras=st.integers(1, 300),
     fps=st.floats(0.1, 3),
     worker_rate=st.floats(1, 200),
-    in_hand=st.integers(1, 64),
+    in_flight=st.integers(1, 64),
     visibility=st.integers(10, 60),
     max_receives=st.integers(1, 5),
     crash=st.floats(0, 0.05),
@@ -49,7 +49,7 @@ def test_no_frame_is_lost_and_none_is_made(fleet_settings: Settings, seed: int) 
         assert counts.conserved(), counts
         assert 0 <= counts.workers <= fleet_settings.workers[1] + len(fleet.starting)
         holding = max(1, before, counts.workers + len(fleet.starting))  # who was told to stop gives back a second later
-        assert counts.in_hand <= holding * fleet_settings.in_hand
+        assert counts.in_flight <= holding * fleet_settings.in_flight
         before = counts.workers + len(fleet.starting)
 
 
@@ -84,7 +84,7 @@ def test_the_same_seed_gives_the_same_day() -> None:
     assert simulate(small, 7)[1] != simulate(small, 8)[1]
 
 
-def test_a_message_that_nobody_can_end_is_dead_lettered_after_its_receives() -> None:
+def test_a_message_that_no_one_can_end_is_dead_lettered_after_its_receives() -> None:
     fleet = Fleet(Settings(cameras=1, fps=1e-9, workers=(1, 1), visibility=20, max_receives=4), np.random.default_rng(1))
     fleet.workers = 1
     fleet.arrived = 3

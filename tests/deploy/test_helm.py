@@ -81,7 +81,7 @@ def test_a_worker_has_time_to_finish(rendered: dict[str, Any]) -> None:
 
 
 def test_a_worker_writes_to_its_tmp_and_nowhere_else(rendered: dict[str, Any]) -> None:
-    """Decoded pictures are in memory that has no name, so it needs no /dev/shm."""
+    """Decoded images are in memory that has no name, so it needs no /dev/shm."""
     spec = rendered["Deployment/framecap-worker"]["spec"]["template"]["spec"]
     (mount,) = spec["containers"][0]["volumeMounts"]
     assert mount["mountPath"] == "/tmp"

@@ -18,7 +18,7 @@ def test_hadolint_has_nothing_to_say() -> None:
 
 
 @pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: file.name)
-def test_bases_are_pinned_and_the_last_stage_is_nobody_s(file: Path) -> None:
+def test_bases_are_pinned_and_the_last_stage_is_no_one_s(file: Path) -> None:
     stages = re.split(r"^FROM ", file.read_text(), flags=re.MULTILINE)[1:]
     own = set(re.findall(r"^FROM \S+ AS (\S+)", file.read_text(), re.MULTILINE))
     for stage in stages:

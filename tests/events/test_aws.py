@@ -12,7 +12,7 @@ import pytest
 from framecap.config import S3Config, SnsConfig, SqsConfig
 from framecap.errors import EndpointUnavailable, MissingError
 from framecap.events.aws import AwsMessages
-from tests.events.making import an_event
+from tests.events.factory import an_event
 from tests.sqs import TestQueue, queue, sqs_server
 
 __all__ = ["queue", "sqs_server"]
@@ -57,7 +57,7 @@ def test_a_topic(queue: TestQueue, sqs_server: str, monkeypatch: pytest.MonkeyPa
     assert json.loads(json.loads(received["Body"])["Message"])["id"] == an_event().id
 
 
-def test_trouble_is_said(queue: TestQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outage_is_reported(queue: TestQueue, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(EndpointUnavailable, match=r"NonExistentQueue|QueueDoesNotExist"):
         make(SqsConfig(queue=f"{queue.url}-not")).deliver(an_event())
     with pytest.raises(EndpointUnavailable, match="cannot be reached"):

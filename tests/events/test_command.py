@@ -15,7 +15,7 @@ from framecap.config import CommandConfig
 from framecap.errors import EndpointUnavailable, EventRefused
 from framecap.events.command import Command
 from tests.events.endpoint import wait_until
-from tests.events.making import an_event
+from tests.events.factory import an_event
 
 
 def run(*argv: str, timeout: float = 30.0) -> None:
@@ -47,7 +47,7 @@ def test_the_settings_of_framecap_are_none_of_its_business(tmp_path: Path, monke
     assert "FRAMECAP__EVENTS__RULES" not in names
 
 
-def test_how_it_fails_is_said_with_the_last_of_what_it_said() -> None:
+def test_how_it_fails_is_reported_with_the_last_of_what_it_reported() -> None:
     with pytest.raises(EventRefused, match=r"ended with 3: .*the lamp is broken$"):
         python("import sys; sys.stderr.write('x' * 300_000 + ' the lamp is broken\\n'); sys.exit(3)")
     with pytest.raises(EventRefused, match="ended with -9"):
@@ -98,7 +98,7 @@ def test_what_is_in_hand_at_the_end_dies_with_what_it_started(tmp_path: Path) ->
         except EventRefused as error:
             ended.append(error)
 
-    command.abort()  # nothing is in hand
+    command.abort()  # nothing is in flight
     thread = threading.Thread(target=deliver)
     thread.start()
     wait_until(pids.exists, "it did not start")

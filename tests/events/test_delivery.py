@@ -11,17 +11,17 @@ from framecap.config import WebhookConfig
 from framecap.errors import StateUnavailable
 from framecap.events import delivery as delivering
 from framecap.events.delivery import Delivery
-from framecap.events.state import State
+from framecap.events.state import EventState
 from framecap.events.webhook import Webhook
 from tests.events.endpoint import serving_endpoint, wait_until
-from tests.events.making import an_event, settings
+from tests.events.factory import an_event, settings
 
 
 def test_what_is_delivered_and_cannot_be_written_down_is_not_delivered_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivering, "_GLANCE_SECONDS", 0.02)
-    state = State(tmp_path / "state", "/frames")
+    monkeypatch.setattr(delivering, "_POLL_SECONDS", 0.02)
+    state = EventState(tmp_path / "state", "/frames")
     real, tries = state.delivered, 0
 
     def full(seq: int) -> None:

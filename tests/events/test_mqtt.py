@@ -15,7 +15,7 @@ from framecap.config import MqttConfig
 from framecap.errors import ConfigError, EndpointUnavailable, EventRefused
 from framecap.events.mqtt import Mqtt
 from tests.events.broker import PASSWORD, USER, Broker, serving_broker, with_password, with_tls
-from tests.events.making import an_event
+from tests.events.factory import an_event
 
 
 def mqtt(broker: Broker, timeout: float = 10.0, **options: Any) -> Mqtt:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from framecap.config import load_config
 from framecap.errors import ConfigError, MissingError
 from framecap.events.rules import Rule
-from tests.events.making import NOON, make_facts, one_rule
+from tests.events.factory import NOON, make_facts, one_rule
 
 BERLIN = "Europe/Berlin"  # an hour before UTC in November
 _NUMBERS = list(range(30))
@@ -99,7 +99,7 @@ def test_two_parts_of_a_day_are_the_whole_day(begin: int, end: int, at: int) -> 
         ("__import__('os').system('touch sentinel') == 0", "undeclared reference"),
     ],
 )
-def test_a_wrong_expression_is_said_with_its_rule_and_what_is_allowed(expression: str, complaint: str) -> None:
+def test_a_wrong_expression_is_reported_with_its_rule_and_what_is_allowed(expression: str, complaint: str) -> None:
     with pytest.raises(ConfigError) as refused:
         Rule(one_rule({"expression": expression}))
     text = str(refused.value)
@@ -116,13 +116,13 @@ def test_no_regular_expression_takes_for_ever() -> None:
     assert time.monotonic() - began < 2
 
 
-def test_what_costs_too_much_for_a_caption_does_not_hold_and_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_costs_too_much_for_a_caption_does_not_hold_and_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     rule = Rule(one_rule({"expression": f"size(caption) > 5 && {TOO_MUCH}"}))  # the sample that it is tried with is shorter
     assert not rule.matches(make_facts(caption="A long caption."))
     assert not rule.matches(make_facts(caption="Another long caption."))
-    (said,) = caplog.messages
-    assert said.startswith("rule 'dog': expression: it cannot be computed for ")
-    assert "Iteration budget exceeded" in said
+    (output,) = caplog.messages
+    assert output.startswith("rule 'dog': expression: it cannot be computed for ")
+    assert "Iteration budget exceeded" in output
 
 
 def test_an_expression_without_its_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

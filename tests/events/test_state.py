@@ -13,18 +13,18 @@ import pytest
 
 from framecap.errors import ConfigError, StateUnavailable
 from framecap.events.event import Previous
-from framecap.events.state import State
+from framecap.events.state import EventState
 from tests import command
-from tests.events.making import an_event
-from tests.timeline.committing import NOON
+from tests.events.factory import an_event
+from tests.sidecars.committing import NOON
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> State:
-    return State(tmp_path / "state", "/frames")
+def state(tmp_path: Path) -> EventState:
+    return EventState(tmp_path / "state", "/frames")
 
 
-def ids(state: State, action: str = "dog/webhook") -> list[str]:
+def ids(state: EventState, action: str = "dog/webhook") -> list[str]:
     """Deliver everything: in which order?"""
     found = []
     while (waiting := state.next_due(action)) is not None:
@@ -33,23 +33,23 @@ def ids(state: State, action: str = "dog/webhook") -> list[str]:
     return found
 
 
-def test_what_is_put_is_there_after_a_restart_in_its_order_and_once(state: State, tmp_path: Path) -> None:
+def test_what_is_put_is_there_after_a_restart_in_its_order_and_once(state: EventState, tmp_path: Path) -> None:
     made = [an_event(number) for number in range(5)]
     for event in made:
         assert state.put("dog/webhook", event, 1.0)
         assert not state.put("dog/webhook", event, 2.0)
         assert state.put("dog/mqtt", event, 1.0)
     state.close()
-    again = State(tmp_path / "state", "/frames")
-    assert again.count("dog/webhook") == (5, 1.0)
-    waiting = again.next_due("dog/webhook")
+    retry_later = EventState(tmp_path / "state", "/frames")
+    assert retry_later.count("dog/webhook") == (5, 1.0)
+    waiting = retry_later.next_due("dog/webhook")
     assert waiting is not None
     assert waiting.event == made[0]
-    assert ids(again) == [event.id for event in made]
-    assert again.count("dog/mqtt")[0] == 5
+    assert ids(retry_later) == [event.id for event in made]
+    assert retry_later.count("dog/mqtt")[0] == 5
 
 
-def test_a_transaction_is_all_or_nothing(state: State) -> None:
+def test_a_transaction_is_all_or_nothing(state: EventState) -> None:
     def broken() -> None:
         with state.transaction():
             state.put("dog/webhook", an_event(), 1.0)
@@ -65,10 +65,10 @@ def test_a_transaction_is_all_or_nothing(state: State) -> None:
 DYING = """
 import os, signal, sys
 from pathlib import Path
-from framecap.events.state import State
-from tests.events.making import an_event
+from framecap.events.state import EventState
+from tests.events.factory import an_event
 
-state = State(Path(sys.argv[1]), "/frames")
+state = EventState(Path(sys.argv[1]), "/frames")
 for number in range(1_000_000):
     with state.transaction():
         state.put("dog/webhook", an_event(number), 1.0)
@@ -85,12 +85,12 @@ def test_killed_in_the_middle_of_a_transaction_nothing_of_it_is_there(tmp_path: 
         dying = [sys.executable, "-c", DYING, str(folder), str(number)]
         ended = subprocess.run(dying, env=command.environment(), cwd=command.ROOT, check=False, timeout=60)
         assert ended.returncode == -signal.SIGKILL
-        state = State(folder, "/frames")
+        state = EventState(folder, "/frames")
         assert state.count("dog/webhook")[0] == number
         assert [state.holds(f"{one}.jpg", "1") for one in range(number + 1)] == [True] * number + [False]
 
 
-def test_it_is_a_follower_s_memory(state: State) -> None:
+def test_it_is_a_follower_s_memory(state: EventState) -> None:
     assert state.begin(100.0) == 100.0 == state.position
     state.add("a.jpg", "1", 50.0)
     state.add("b.jpg", "1", 60.0)
@@ -101,7 +101,7 @@ def test_it_is_a_follower_s_memory(state: State) -> None:
     assert state.begin(500.0) == 100.0, "it began once"
 
 
-def test_what_a_camera_showed_and_when_a_rule_was_met(state: State) -> None:
+def test_what_a_camera_showed_and_when_a_rule_was_met(state: EventState) -> None:
     assert (state.previous("door"), state.last_match("dog", "door")) == (None, None)
     newest = Previous("door/1.jpg", NOON + timedelta(microseconds=1), "A cat.")
     state.set_previous("door", newest)
@@ -110,17 +110,17 @@ def test_what_a_camera_showed_and_when_a_rule_was_met(state: State) -> None:
     assert (state.previous("gate"), state.last_match("dog", "gate"), state.last_match("cat", "door")) == (None, None, None)
 
 
-def test_tried_again_later_the_others_first(state: State) -> None:
+def test_tried_again_later_the_others_first(state: EventState) -> None:
     first, second = an_event(1), an_event(2)
     state.put("dog/webhook", first, 1.0)
     state.put("dog/webhook", second, 1.0)
     waiting = state.next_due("dog/webhook")
     assert waiting is not None
-    state.again(waiting.seq, 5.0, "refused")
+    state.retry_later(waiting.seq, 5.0, "refused")
     assert ids(state) == [second.id, first.id]
 
 
-def test_what_is_late_or_too_much_is_given_up_and_listed_and_put_back(state: State) -> None:
+def test_what_is_late_or_too_much_is_given_up_and_listed_and_put_back(state: EventState) -> None:
     made = [an_event(number) for number in range(10)]
     for number, event in enumerate(made):
         state.put("dog/webhook", event, float(number))
@@ -141,18 +141,18 @@ def test_what_is_late_or_too_much_is_given_up_and_listed_and_put_back(state: Sta
     assert state.count("dog/mqtt")[0] == 10
 
 
-def test_one_process_delivers(state: State, tmp_path: Path) -> None:
+def test_one_process_delivers(state: EventState, tmp_path: Path) -> None:
     state.own()
-    other = State(tmp_path / "state", "/frames")
+    other = EventState(tmp_path / "state", "/frames")
     with pytest.raises(ConfigError, match="another framecap events is at work there"):
         other.own()
     state.close()
     other.own()
 
 
-def test_another_store_s_state_is_refused(state: State, tmp_path: Path) -> None:
+def test_another_store_s_state_is_refused(state: EventState, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"is about /frames, not s3://b: give events.state another directory"):
-        State(tmp_path / "state", "s3://b")
+        EventState(tmp_path / "state", "s3://b")
 
 
 def test_a_state_that_cannot_be_used_is_named(tmp_path: Path) -> None:
@@ -161,10 +161,10 @@ def test_a_state_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for name, words in (("damaged", "not a database"), ("file", "File exists"), ("file/below", "Not a directory")):
         with pytest.raises(ConfigError, match=words):
-            State(tmp_path / name, "/frames")
+            EventState(tmp_path / name, "/frames")
 
 
-def test_a_disk_that_is_full_is_an_outage(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_is_full_is_an_outage(state: EventState, monkeypatch: pytest.MonkeyPatch) -> None:
     with state._lock:
         state._database.execute("PRAGMA max_page_count = 1")
 
@@ -178,14 +178,14 @@ def test_a_disk_that_is_full_is_an_outage(state: State, monkeypatch: pytest.Monk
     assert isinstance(state.count("dog/webhook")[0], int), "it can still be read"
 
 
-def test_its_files_are_for_its_user_only(state: State, tmp_path: Path) -> None:
+def test_its_files_are_for_its_user_only(state: EventState, tmp_path: Path) -> None:
     assert (tmp_path / "state").stat().st_mode & 0o077 == 0
     assert sqlite3.threadsafety  # this build of SQLite may be shared by threads
     assert all(path.stat().st_mode & 0o077 == 0 for path in (tmp_path / "state").iterdir())
 
 
 @pytest.mark.parametrize("value", ["abc", None, float("inf"), b"1"])
-def test_a_time_that_is_none_is_a_damaged_state(state: State, value: object) -> None:
+def test_a_time_that_is_none_is_a_damaged_state(state: EventState, value: object) -> None:
     assert state.begin(1.0) == state.position == 1.0
     state._database.execute("UPDATE meta SET value = ? WHERE name IN ('began', 'position')", (value,))
     with pytest.raises(ConfigError, match=r"its began is no time.*a damaged one is moved away"):
@@ -194,10 +194,10 @@ def test_a_time_that_is_none_is_a_damaged_state(state: State, value: object) -> 
         _ = state.position
 
 
-def test_how_far_back_it_remembers_outlives_the_process(state: State, tmp_path: Path) -> None:
+def test_how_far_back_it_remembers_outlives_the_process(state: EventState, tmp_path: Path) -> None:
     state.begin(50.0)
     assert state.forgotten == float("-inf")
     state.advance(100.0, 40.5)
     state.advance(110.0, 30.0)
     state.close()
-    assert State(tmp_path / "state", "/frames").forgotten == 40.5
+    assert EventState(tmp_path / "state", "/frames").forgotten == 40.5

@@ -18,7 +18,7 @@ from framecap.config import WebhookConfig
 from framecap.errors import ConfigError, EndpointUnavailable, EventRefused
 from framecap.events.webhook import Webhook
 from tests.events.endpoint import Endpoint, serving_endpoint
-from tests.events.making import an_event
+from tests.events.factory import an_event
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -142,7 +142,7 @@ def test_an_endpoint_that_drips_holds_nothing_up(first: bytes, error: str | None
         ({"url": "https://h/", "secret": "whsec_s3cret!"}, "base64 is expected after whsec_"),
     ],
 )
-def test_what_is_wrong_is_said_without_the_secret(options: dict[str, Any], complaint: str) -> None:
+def test_what_is_wrong_is_reported_without_the_secret(options: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ConfigError) as refused:
         webhook(**options)
     assert str(refused.value).startswith("rule 'dog': webhook: ")

@@ -17,13 +17,13 @@ from framecap.captioning.caption import Caption, Images
 from framecap.config import IngestConfig, S3Config, StoreConfig, WorkerConfig
 from framecap.ingest import open_ingest
 from framecap.ingest import queue as queue_module
+from framecap.runtime.signals import stop_on_signals
 from framecap.stores import open_store
-from framecap.stores.base import Commit, Store
-from framecap.worker.lifecycle import stop_on_signals
+from framecap.stores.base import CommitResult, Store
 from framecap.worker.run import run_worker
 from tests.worker.fakes import A_CAPTION, ScriptedCaptioner
 
-SECONDS_A_PICTURE = 0.004
+SECONDS_A_IMAGE = 0.004
 
 
 class _LoggedStore:
@@ -36,7 +36,7 @@ class _LoggedStore:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    def commit_sidecar(self, key: str, data: bytes) -> Commit:
+    def commit_sidecar(self, key: str, data: bytes) -> CommitResult:
         outcome = self._store.commit_sidecar(key, data)
         os.write(self._log, f"{outcome.value} {key}\n".encode())
         return outcome
@@ -45,18 +45,18 @@ class _LoggedStore:
 def main(frames: str, queue: str, endpoint: str, log_path: str, visibility: int) -> None:
     queue_module.SLOW_POLL_SECONDS = 1
     log = os.open(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    place = StoreConfig(frames=frames, s3=S3Config(endpoint=endpoint, path_style=True, region="us-east-1"))
-    store: Any = _LoggedStore(open_store(place), log)
+    address = StoreConfig(frames=frames, s3=S3Config(endpoint=endpoint, path_style=True, region="us-east-1"))
+    store: Any = _LoggedStore(open_store(address), log)
     config = WorkerConfig(decoders=1, batch_size=8, queue=32)
     looking = IngestConfig(queue=queue).model_copy(update={"visibility_seconds": visibility})
 
     def answer(images: Images) -> Sequence[Caption]:
-        time.sleep(SECONDS_A_PICTURE * len(images))
+        time.sleep(SECONDS_A_IMAGE * len(images))
         os.write(log, b"captioned\n" * len(images))
         return [A_CAPTION] * len(images)
 
     with stop_on_signals() as stop:
-        ingest = open_ingest(looking, store, place, config.queue)
+        ingest = open_ingest(looking, store, address, config.queue)
         ingest.start()
         run_worker(config, store, ingest, ScriptedCaptioner(answer), stop, threading.Event())
         ingest.close()

@@ -17,14 +17,14 @@ from framecap.ingest import queue as queue_module
 from framecap.ingest.base import Ingest
 from framecap.ingest.queue import QueueIngest
 from framecap.ingest.sqs import SqsQueue
-from framecap.sidecar import Sidecar
+from framecap.sidecars.sidecar import Sidecar
 from framecap.stores.s3_client import S3Address
 from framecap.worker.run import WorkSummary, run_worker
 from tests.sqs import TestQueue
 from tests.worker.fakes import A_CAPTION, RecordedIngest, RecordedLease, ScriptedCaptioner, local_store
-from tests.worker.pictures import encoded, scene
+from tests.worker.images import encoded, scene
 
-PLACE = S3Address("a-bucket", "cams/")
+ADDRESS = S3Address("a-bucket", "cams/")
 GOOD = encoded(scene(32, 24))
 SOON = 20.0  # seconds: more than anything here takes on a busy machine
 
@@ -43,7 +43,7 @@ def settings(visibility: int = 30, settle: float = 0.3) -> IngestConfig:
 def make_ingest(root: Path, queue: TestQueue, config: IngestConfig | None = None, capacity: int = 64) -> QueueIngest:
     config = config or settings()
     sqs = SqsQueue(queue.url, S3Config(attempts=2), config.visibility_seconds / 3)
-    return QueueIngest(config, sqs, PLACE, local_store(root), capacity)
+    return QueueIngest(config, sqs, ADDRESS, local_store(root), capacity)
 
 
 @contextmanager

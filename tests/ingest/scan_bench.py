@@ -14,9 +14,9 @@ from framecap.config import IngestConfig, StoreConfig
 from framecap.ingest import open_ingest
 from framecap.ingest.scanner import ScanIngest, ScanLease
 from framecap.stores import open_store
-from framecap.stores.base import Commit, Store
+from framecap.stores.base import CommitResult, Store
 
-WHOLE = b'{"status": "captioned"}'
+WHOLE = b'{"status": "captioned", "frame": {}}'
 DEADLINE = 20.0
 
 
@@ -51,12 +51,12 @@ class Bench:
         assert lease is not None, "a frame was expected"
         return lease
 
-    def caption(self, lease: ScanLease) -> Commit:
+    def caption(self, lease: ScanLease) -> CommitResult:
         self.leased[lease.entry.key] += 1
-        if lease.torn is None:
+        if lease.replaces is None:
             outcome = self.store.commit_sidecar(lease.entry.key, WHOLE)
         else:
-            outcome = self.store.replace_sidecar(lease.entry.key, WHOLE, if_match=lease.torn)
+            outcome = self.store.replace_sidecar(lease.entry.key, WHOLE, if_match=lease.replaces)
         lease.done()
         return outcome
 

@@ -1,4 +1,4 @@
-"""What is kept in memory is bounded, and what is left out comes in the order of keys, each once."""
+"""What is kept in memory is bounded, and what is skipped comes in the order of keys, each once."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def test_every_frame_is_kept_in_the_end_in_the_order_of_its_folder(
         if admission.admit(key):
             kept.append(key)
         else:
-            admission.leave_out(key, counts=True)
-    assert len(kept) + admission.left_out == len(keys)
+            admission.skip(key, counts=True)
+    assert len(kept) + admission.skipped == len(keys)
     assert admission.is_whole == (len(kept) == len(keys))
     while kept:
         assert len(kept) <= limit + least * 3
@@ -37,7 +37,7 @@ def test_every_frame_is_kept_in_the_end_in_the_order_of_its_folder(
             first = next((key for key in listed if key > refill.after and not _took(admission, kept, key)), None)
             admission.refilled(refill, first)
     assert Counter(order) == Counter(keys)
-    assert (admission.is_whole, admission.left_out) == (True, 0)
+    assert (admission.is_whole, admission.skipped) == (True, 0)
 
 
 def _took(admission: Admission, kept: list[str], key: str) -> bool:
@@ -47,13 +47,13 @@ def _took(admission: Admission, kept: list[str], key: str) -> bool:
     return taken
 
 
-def test_a_new_frame_behind_one_that_was_left_out_waits_for_the_refill() -> None:
+def test_a_new_frame_behind_one_that_was_skipped_waits_for_the_refill() -> None:
     admission = Admission(1, least=1)
     assert admission.admit("a/1.jpg")
     assert not admission.admit("a/2.jpg")
-    admission.leave_out("a/2.jpg", counts=True)
+    admission.skip("a/2.jpg", counts=True)
     admission.gone("a/1.jpg")
-    assert not admission.admit("a/3.jpg"), "before the one that was left out"
+    assert not admission.admit("a/3.jpg"), "before the one that was skipped"
     assert admission.admit("a/0.jpg")
     assert admission.admit("b/1.jpg"), "each folder has a little room of its own"
-    assert admission.left_out == 1
+    assert admission.skipped == 1

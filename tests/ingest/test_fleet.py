@@ -20,12 +20,12 @@ from typing import Any
 
 import pytest
 
-from framecap import sidecar
+from framecap.sidecars import sidecar
 from tests import command
-from tests.ingest.test_events import plain
+from tests.ingest.test_s3_events import plain
 from tests.s3 import S3Server, s3_server
 from tests.sqs import TestQueue, make_queue, sqs_server
-from tests.worker.pictures import encoded, scene
+from tests.worker.images import encoded, scene
 
 __all__ = ["s3_server", "sqs_server"]
 
@@ -64,15 +64,15 @@ class Fleet:
         log.touch()
         self.runs.append(log)
         arguments = [self.address, self.queue.url, self.s3.url, str(log), str(visibility)]
-        with (self.folder / f"said-{len(self.runs)}").open("wb") as said:
+        with (self.folder / f"said-{len(self.runs)}").open("wb") as output:
             return subprocess.Popen(
                 [sys.executable, "-m", "tests.ingest.fleet_worker", *arguments],
                 cwd=command.ROOT,
                 env=self.environment(),
-                stderr=said,
+                stderr=output,
             )
 
-    def said(self) -> Counter[str]:
+    def output(self) -> Counter[str]:
         """Lines of all runs' logs, by their first word."""
         return Counter(line.partition(" ")[0] for log in self.runs for line in log.read_text().splitlines())
 
@@ -138,7 +138,7 @@ def test_two_workers_killed_again_and_again_lose_and_double_nothing(
         feeder.start()
         for number in range(2 * kills):
             at = (number + chance.uniform(0.2, 0.8)) * 0.9 * count / (2 * kills)
-            wait_for(lambda at=at: fleet.said()["committed"] >= at, 600)  # type: ignore[misc]
+            wait_for(lambda at=at: fleet.output()["committed"] >= at, 600)  # type: ignore[misc]
             which = number % 2
             os.kill(workers[which].pid, signal.SIGKILL)
             workers[which].wait()
@@ -157,15 +157,15 @@ def test_two_workers_killed_again_and_again_lose_and_double_nothing(
         assert (made.status, made.frame.key, made.frame.sha256) == ("captioned", key, sha256)
     assert max(Counter(fleet.committed()).values()) == 1
     assert fleet.queue.counts(fleet.queue.dead_url) == (0, 0)
-    said = fleet.said()
-    lost = said["captioned"] - said["committed"] - said["already_there"]
-    extra = said["already_there"] / count
+    output = fleet.output()
+    lost = output["captioned"] - output["committed"] - output["already_there"]
+    extra = output["already_there"] / count
     figure(
         f"{count} frames, {2 * kills} kills: 0 missing, 0 double, extra captioning {extra:.2%} "
         f"and {lost} frames that the kills lost"
     )
     assert extra < 0.01
-    assert lost <= 2 * kills * 32, "a kill costs what was in the hand"
+    assert lost <= 2 * kills * 32, "a kill costs what was in flight"
 
 
 def test_the_command_takes_from_the_queue_and_leaves_it_empty(fleet: Fleet) -> None:
@@ -179,17 +179,17 @@ def test_the_command_takes_from_the_queue_and_leaves_it_empty(fleet: Fleet) -> N
         "FRAMECAP__WORKER__NEAR_DUPLICATES__ENABLED": "true",
         "FRAMECAP__WORKER__DECODERS": "1",
     } | fleet.environment()
-    place = ["--frames", fleet.address]
-    worker = command.start("work", *place, "--runtime", "null", cwd=fleet.folder, **settings)
+    frames_flag = ["--frames", fleet.address]
+    worker = command.start("work", *frames_flag, "--runtime", "null", cwd=fleet.folder, **settings)
     with ended([worker]):
         wait_for(lambda: fleet.queue.counts() == (0, 0))
         assert fleet.sidecars().keys() == set(frames)
-        done = command.run("reconcile", *place, "--older-than", "0", cwd=fleet.folder, **settings)
+        done = command.run("reconcile", *frames_flag, "--older-than", "0", cwd=fleet.folder, **settings)
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout == '{"frames": 13, "old": 1, "young": 0, "waiting": 0, "sent": 1}\n'
         wait_for(lambda: "forgotten.jpg" in fleet.sidecars())
         wait_for(lambda: fleet.queue.counts() == (0, 0))
         worker.send_signal(signal.SIGTERM)
-        _, said = worker.communicate(timeout=SOON)
+        _, output = worker.communicate(timeout=SOON)
     assert worker.returncode == 0
-    assert "worker.near_duplicates is off" in said
+    assert "worker.near_duplicates is off" in output

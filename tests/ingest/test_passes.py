@@ -14,7 +14,7 @@ from framecap.config import IngestConfig
 from framecap.errors import StoreUnavailable
 from framecap.ingest.scanner import ScanIngest
 from framecap.ingest.wall_clock import WallClock
-from framecap.stores.base import Commit
+from framecap.stores.base import CommitResult
 from tests.ingest.scan_bench import DEADLINE, Bench, both
 
 
@@ -106,24 +106,24 @@ def test_after_a_slow_scan_there_is_a_pause_with_an_end(
 
 
 @pytest.mark.faults(18)
-def test_an_outage_is_said_once_and_heals_with_nothing_lost(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_outage_is_reported_once_and_heals_with_nothing_lost(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     for number in range(3):
         bench.put(f"cam/{number}.jpg")
     away = bench.root.with_name("away")
     with bench.ingest(hints=True, scan_seconds=0.05) as ingest, caplog.at_level(logging.INFO):
-        held = [bench.lease(ingest) for _ in range(2)]
+        in_flight_messages = [bench.lease(ingest) for _ in range(2)]
         bench.root.rename(away)
         while "cannot scan" not in caplog.text:
             time.sleep(0.01)
         with pytest.raises(StoreUnavailable):
-            held[0].settles_in()
+            in_flight_messages[0].settles_in()
         time.sleep(0.3)  # several scans in vain
         assert not ingest.exhausted()
         assert caplog.text.count("cannot scan") == 1
         assert ingest.backlog().pending == 3
         away.rename(bench.root)
         bench.put("cam/new.jpg")
-        for lease in held:
+        for lease in in_flight_messages:
             bench.caption(lease)
         bench.run(ingest)
         assert "scans work again" in caplog.text
@@ -153,7 +153,7 @@ def test_closing_ends_a_waiting_lease_and_leaves_held_ones_valid(bench: Bench) -
         ingest.close()
         waiter.join(5)
         assert not waiter.is_alive()
-        assert bench.caption(lease) is Commit.COMMITTED
+        assert bench.caption(lease) is CommitResult.COMMITTED
         for end in (lease.done, lambda: lease.release(1)):
             with pytest.raises(RuntimeError, match="ended already"):
                 end()
@@ -182,7 +182,7 @@ def test_a_burst_that_overflows_the_kernels_queue(
             leased.add(lease.entry.key)
             lease.done()
         figure(f"{frames} frames, all leased {time.monotonic() - began:.1f} s after the last was written")
-        assert ingest.backlog().in_hand == 0
+        assert ingest.backlog().in_flight == 0
         assert "overflowed" in caplog.text or "events were missed" in caplog.text, (
             "the burst was too small to prove anything"
         )

@@ -78,7 +78,7 @@ def test_a_sure_frame_is_ready_at_once_and_others_when_two_looks_agree(pending: 
     assert taken(pending) == ["b.jpg"]
 
 
-def test_a_frame_that_nobody_looks_at_again_is_ready_when_it_has_settled(pending: Pending, clock: Clock) -> None:
+def test_a_frame_that_no_one_looks_at_again_is_ready_when_it_has_settled(pending: Pending, clock: Clock) -> None:
     pending.observe(entry("a.jpg"), sure=False)
     clock.now += SETTLE - 0.1
     assert taken(pending) == []
@@ -117,7 +117,7 @@ def test_a_truncated_frame_is_tried_again_when_it_changes_or_has_settled(pending
     assert pending.settles_in("a.jpg") == 0.0
 
 
-def test_attempts_count_unless_told_otherwise_and_start_anew_with_new_content(pending: Pending) -> None:
+def test_attempts_count_unless_reported_otherwise_and_start_anew_with_new_content(pending: Pending) -> None:
     pending.observe(entry("a.jpg"), sure=True)
     seen = []
     for counts in (True, False, True):
@@ -198,7 +198,7 @@ class Model(RuleBasedStateMachine):
         self.clock = Clock()
         self.pending = Pending(SETTLE, CONFIRM, self.clock)
         self.known: dict[str, str] = {}  # key → etag as last observed
-        self.in_hand: dict[str, str] = {}  # key → etag as leased
+        self.in_flight: dict[str, str] = {}  # key → etag as leased
         self.version = 0
 
     @rule(key=KEYS, sure=st.booleans(), size=st.sampled_from([0, 5]), changed=st.booleans())
@@ -220,28 +220,28 @@ class Model(RuleBasedStateMachine):
         item = self.pending.take(0)
         if item is not None:
             key = item.entry.key
-            assert key not in self.in_hand, "a frame is in one hand at a time"
+            assert key not in self.in_flight, "a frame is in one hand at a time"
             assert self.known[key] == item.entry.etag, "what is leased is what was seen last"
-            self.in_hand[key] = item.entry.etag
+            self.in_flight[key] = item.entry.etag
 
-    @precondition(lambda self: self.in_hand)
+    @precondition(lambda self: self.in_flight)
     @rule(data=st.data())
     def done(self, data: st.DataObject) -> None:
-        key = data.draw(st.sampled_from(sorted(self.in_hand)))
-        leased = self.in_hand.pop(key)
+        key = data.draw(st.sampled_from(sorted(self.in_flight)))
+        leased = self.in_flight.pop(key)
         assert self.pending.done(key, leased) is (self.known.pop(key) != leased)
 
-    @precondition(lambda self: self.in_hand)
+    @precondition(lambda self: self.in_flight)
     @rule(data=st.data(), delay=st.sampled_from([0.0, 3.0]), counts=st.booleans())
     def release(self, data: st.DataObject, delay: float, counts: bool) -> None:
-        key = data.draw(st.sampled_from(sorted(self.in_hand)))
-        del self.in_hand[key]
+        key = data.draw(st.sampled_from(sorted(self.in_flight)))
+        del self.in_flight[key]
         self.pending.release(key, delay, counts)
 
     @rule(key=KEYS)
     def drop(self, key: str) -> None:
         self.pending.drop(key)
-        if key not in self.in_hand:
+        if key not in self.in_flight:
             self.known.pop(key, None)
 
     @rule()
@@ -251,13 +251,13 @@ class Model(RuleBasedStateMachine):
     @invariant()
     def the_counts_are_right(self) -> None:
         backlog = self.pending.backlog()
-        assert (backlog.pending, backlog.in_hand) == (len(self.known), len(self.in_hand))
+        assert (backlog.pending, backlog.in_flight) == (len(self.known), len(self.in_flight))
         assert (self.pending.idle_since() is None) is bool(self.known)
 
     def teardown(self) -> None:
         self.clock.now += SETTLE
-        self.in_hand |= dict.fromkeys(taken(self.pending), "")
-        assert self.in_hand.keys() == self.known.keys(), "every frame comes into a hand in the end"
+        self.in_flight |= dict.fromkeys(taken(self.pending), "")
+        assert self.in_flight.keys() == self.known.keys(), "every frame comes into a hand in the end"
 
 
 TestModel = Model.TestCase

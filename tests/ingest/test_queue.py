@@ -32,7 +32,7 @@ from tests.ingest.queue_bench import (
     wait_for,
     work,
 )
-from tests.ingest.test_events import plain, through_eventbridge, through_sns
+from tests.ingest.test_s3_events import plain, through_eventbridge, through_sns
 from tests.sqs import TestQueue, queue, sqs_server
 from tests.worker.fakes import A_CAPTION, ScriptedCaptioner, check_oracle, fill
 
@@ -45,7 +45,9 @@ def test_each_frame_once_whatever_the_messages_are(
 ) -> None:
     count = 150 if full else 30
     names = [f"east/{n} ä+b%20c.jpg" for n in range(count)] + ["the sea 海.png", "west/x.jpg"]
-    fill(tmp_path, {**dict.fromkeys(names, GOOD), "done/a.jpg": GOOD, "done/a.jpg.json": b'{"status": "failed"}'})
+    fill(
+        tmp_path, {**dict.fromkeys(names, GOOD), "done/a.jpg": GOOD, "done/a.jpg.json": b'{"status": "failed", "frame": {}}'}
+    )
     bodies = [form(f"cams/{name}") for name in names for form in (plain, through_sns, through_eventbridge)]
     bodies.append(plain("cams/deleted.jpg", "cams/west/x.jpg", "cams/deleted too.jpg"))
     bodies += [plain("cams/done/a.jpg"), plain("cams/west/x.jpg.json"), plain("elsewhere/x.jpg")]
@@ -64,7 +66,7 @@ def test_each_frame_once_whatever_the_messages_are(
 
 
 @pytest.mark.faults(23)
-def test_a_batch_that_outlasts_the_visibility_is_nobody_elses(
+def test_a_batch_that_outlasts_the_visibility_is_no_one_elses(
     tmp_path: Path, queue: TestQueue, full: bool, figure: Callable[[str], None]
 ) -> None:
     """Another consumer, who would take what is visible, gets nothing in all that time."""
@@ -120,7 +122,7 @@ def test_a_message_goes_only_when_all_of_its_frames_are_done(tmp_path: Path, que
     with started(make_ingest(tmp_path, queue)) as ingest:
         found = leased(ingest, 2)
         found["a.jpg"].done()
-        assert not ingest.held.wait_until_told(0.5) or queue.counts() == (0, 1)
+        assert not ingest.in_flight_messages.wait_for_actions(0.5) or queue.counts() == (0, 1)
         assert queue.counts() == (0, 1)
         found["b.jpg"].done()
         wait_for(lambda: queue.counts() == (0, 0))
@@ -144,21 +146,21 @@ def test_no_more_is_received_than_the_pipeline_holds(tmp_path: Path, queue: Test
     fill(tmp_path, dict.fromkeys(names, GOOD))
     queue.send(*(plain(f"cams/{name}") for name in names))
     with started(make_ingest(tmp_path, queue, capacity=20)) as ingest:
-        held = leased(ingest, 20)
+        in_flight_messages = leased(ingest, 20)
         for _ in range(5):
             assert ingest.lease(0.3) is None
         assert queue.counts() == (40, 20)
         wait_for(lambda: ingest.backlog().pending == 60)
         backlog = ingest.backlog()
-        assert backlog.in_hand == 20
+        assert backlog.in_flight == 20
         assert backlog.oldest == pytest.approx(time.time(), abs=60)
         assert telemetry.pending_frames._value.get() in (20, 60)
-        for lease in held.values():
+        for lease in in_flight_messages.values():
             lease.done()
         assert len(leased(ingest, 20)) == 20
 
 
-def test_who_nobody_asks_for_a_frame_receives_none(tmp_path: Path, queue: TestQueue) -> None:
+def test_who_no_one_asks_for_a_frame_receives_none(tmp_path: Path, queue: TestQueue) -> None:
     queue.send(plain("cams/a.jpg"))
     with started(make_ingest(tmp_path, queue)) as ingest:
         time.sleep(0.5)
@@ -173,7 +175,7 @@ def test_what_is_given_back_stays_here_and_is_leased_again(tmp_path: Path, queue
     with started(make_ingest(tmp_path, queue)) as ingest:
         for attempt in (1, 2, 2):
             (lease,) = leased(ingest, 1).values()
-            assert (lease.attempt, lease.given_up) == (attempt, None)
+            assert (lease.attempt, lease.terminal_error) == (attempt, None)
             lease.release(0.2, counts=attempt == 1)
             before = time.monotonic()
         (lease,) = leased(ingest, 1).values()
@@ -208,9 +210,9 @@ def test_closing_in_a_long_poll_takes_no_time(tmp_path: Path, queue: TestQueue, 
     assert time.monotonic() - began < 1
 
 
-@pytest.mark.parametrize("torn", [b'{"status": "capt', b""])
-def test_a_torn_sidecar_is_no_sidecar(tmp_path: Path, queue: TestQueue, torn: bytes) -> None:
-    fill(tmp_path, {"a.jpg": GOOD, "a.jpg.json": torn})
+@pytest.mark.parametrize("replaces", [b'{"status": "capt', b""])
+def test_a_truncated_sidecar_is_no_sidecar(tmp_path: Path, queue: TestQueue, replaces: bytes) -> None:
+    fill(tmp_path, {"a.jpg": GOOD, "a.jpg.json": replaces})
     queue.send(plain("cams/a.jpg"))
     done = work(tmp_path, make_ingest(tmp_path, queue), captioner(), 1)
     assert check_oracle(tmp_path, done.committed).keys() == {"a.jpg"}

@@ -171,14 +171,14 @@ def test_an_empty_frame_is_leased_when_it_has_settled(bench: Bench, hints: bool)
 
 
 @pytest.mark.faults(31)
-def test_a_torn_sidecar_is_done_again_and_an_old_one_is_left_alone(bench: Bench) -> None:
+def test_a_truncated_sidecar_is_done_again_and_an_old_one_is_left_alone(bench: Bench) -> None:
     for name, sidecar, age in [
         ("torn", b'{"status": "capt', 60),
         ("list", b"[]", 60),
         ("nested", b"[" * 100_000, 60),
         ("empty", b"", 7200),
         ("whole", WHOLE, 60),
-        ("another-schema", b'{"status": "done", "schema_version": 0}', 60),
+        ("another-schema", b'{"status": "done", "frame": {}, "schema_version": 0}', 60),
         ("torn-long-ago", b"{", 7200),
     ]:
         bench.put(f"{name}.jpg")
@@ -194,7 +194,7 @@ def test_a_torn_sidecar_is_done_again_and_an_old_one_is_left_alone(bench: Bench)
 
 @both
 @pytest.mark.parametrize("apart", [False, True], ids=["beside", "apart"])
-def test_a_frame_whose_sidecars_place_is_taken_is_left_alone(tmp_path: Path, hints: bool, apart: bool) -> None:
+def test_a_frame_whose_sidecars_address_is_taken_is_left_alone(tmp_path: Path, hints: bool, apart: bool) -> None:
     bench = Bench(tmp_path / "frames")
     sidecars = tmp_path / ("sidecars" if apart else "frames")
     bench.store = open_store(StoreConfig(frames=str(tmp_path / "frames"), sidecars=str(sidecars)))
@@ -220,10 +220,10 @@ def test_a_frame_replaced_in_hand_is_leased_again_unless_it_has_its_sidecar(benc
             time.sleep(0.01)  # until the ingest has seen it
         bench.caption(leases["b.jpg"])
         leases["a.jpg"].done()  # without a sidecar: the worker saw that it was replaced
-        again = bench.lease(ingest)
-        assert again.entry.key == "a.jpg"
-        assert again.entry.size == len(b"the second one")
-        bench.caption(again)
+        retry_later = bench.lease(ingest)
+        assert retry_later.entry.key == "a.jpg"
+        assert retry_later.entry.size == len(b"the second one")
+        bench.caption(retry_later)
         bench.run(ingest)
     bench.check(2)
 

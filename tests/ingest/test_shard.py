@@ -106,6 +106,6 @@ def captioned(ingest: Ingest, store: Store) -> str:
     """The next frame, done."""
     lease = ingest.lease(20.0)
     assert lease is not None
-    store.commit_sidecar(lease.entry.key, b'{"status": "captioned"}')
+    store.commit_sidecar(lease.entry.key, b'{"status": "captioned", "frame": {}}')
     lease.done()
     return lease.entry.key

@@ -41,7 +41,7 @@ class _Answer(BaseHTTPRequestHandler):
         (400, b'{"__type": "RequestThrottled"}', QueueUnavailable, "it is tried again"),
     ],
 )
-def test_what_the_queue_refuses_is_said(
+def test_what_the_queue_refuses_is_reported(
     queue: TestQueue, status: int, body: bytes, error: type[Exception], says: str
 ) -> None:
     answering = type("Answer", (_Answer,), {"answer": (status, body)})
@@ -65,7 +65,7 @@ def test_what_the_queue_refuses_is_said(
         ("{server}/123456789012/nobody", ConfigError, "there is no such queue"),
     ],
 )
-def test_a_wrong_url_is_said_at_the_start(
+def test_a_wrong_url_is_reported_at_the_start(
     sqs_server: str, queue: TestQueue, url: str, error: type[Exception], says: str
 ) -> None:
     with pytest.raises(error, match=says) as caught:
@@ -73,7 +73,7 @@ def test_a_wrong_url_is_said_at_the_start(
     assert "secret" not in str(caught.value)
 
 
-def test_no_credentials_are_said_at_the_start(tmp_path: Path, queue: TestQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_credentials_are_reported_at_the_start(tmp_path: Path, queue: TestQueue, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -87,7 +87,7 @@ def test_no_credentials_are_said_at_the_start(tmp_path: Path, queue: TestQueue, 
 
 
 @pytest.mark.parametrize("error", [RuntimeError("still expired"), FileNotFoundError(2, "No such file"), ValueError("?")])
-def test_whatever_a_call_raises_is_trouble_of_the_queue(
+def test_whatever_a_call_raises_is_outage_of_the_queue(
     queue: TestQueue, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     """Credentials are renewed in the middle of a call, by code that lets everything through."""

@@ -14,11 +14,11 @@ def test_after_a_step_it_has_run_steadily_for_as_long_as_that_is_ago(step: float
     now, ahead = 100.0, 1e9
     clock = WallClock(lambda: now + ahead, lambda: now)
     now += 1000
-    assert clock.steady_for() == math.inf
+    assert clock.stable_for() == math.inf
     ahead += step
-    assert clock.steady_for() == 0
+    assert clock.stable_for() == 0
     now += 5
-    assert (clock.steady_for(), clock.now()) == (5, now + ahead)
+    assert (clock.stable_for(), clock.now()) == (5, now + ahead)
 
 
 def test_a_clock_that_is_slewed_runs_steadily() -> None:
@@ -27,4 +27,4 @@ def test_a_clock_that_is_slewed_runs_steadily() -> None:
     for _ in range(10_000):
         now += 10
         ahead += 0.005
-        assert clock.steady_for() == math.inf
+        assert clock.stable_for() == math.inf

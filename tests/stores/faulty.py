@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from framecap.stores.base import Put, Store
+from framecap.stores.base import PutResult, Store
 from tests.proxy import Fault, Request
 
 KEY = "cam/a.jpg"
-DATA = b'{"status": "captioned"}'
-OTHER = b'{"status": "failed"}'
+DATA = b'{"status": "captioned", "frame": {}}'
+OTHER = b'{"status": "failed", "frame": {}}'
 
 
 def faults(*planned: Fault) -> Callable[[Request], Fault]:
@@ -20,5 +20,5 @@ def faults(*planned: Fault) -> Callable[[Request], Fault]:
 
 def known(store: Store) -> Store:
     """The store once it knows that its server honours conditions, as after its first write."""
-    assert store.put_frame("known/known.jpg", b"x") is Put.STORED
+    assert store.put_frame("known/known.jpg", b"x") is PutResult.STORED
     return store

@@ -18,22 +18,22 @@ from pathlib import Path
 from typing import Any
 
 from framecap.config import S3Config
-from framecap.stores.base import Commit, Store
+from framecap.stores.base import CommitResult, Store
+from framecap.stores.combined import CombinedStore
 from framecap.stores.directory import DirectoryStore
-from framecap.stores.local import LocalTree
-from framecap.stores.mounted import MountedTree
-from framecap.stores.placed import PlacedStore
-from framecap.stores.s3 import S3Place, Server
+from framecap.stores.local_backend import LocalBackend
+from framecap.stores.mount_backend import MountBackend
+from framecap.stores.s3 import S3Backend, Server
 from framecap.stores.s3_client import make_client, parse_address
 
 KEY = "cam/a.jpg"
-OLD = b'{"status": "old"}'
-NEW = b'{"status": "new", "caption": "%s"}' % (b"a dog " * 20_000)
+OLD = b'{"status": "old", "frame": {}}'
+NEW = b'{"status": "new", "frame": {}, "caption": "%s"}' % (b"a dog " * 20_000)
 CALLS = ("open", "write", "fsync", "link", "unlink", "close", "stat", "rename", "mkdir", "read", "fstat")
 
 
 def store_of(kind: str, root: Path) -> DirectoryStore:
-    return DirectoryStore({"local": LocalTree, "mounted": MountedTree}[kind](root))
+    return DirectoryStore({"local": LocalBackend, "mounted": MountBackend}[kind](root))
 
 
 def die_before(call: int) -> None:
@@ -54,7 +54,7 @@ def die_before(call: int) -> None:
         setattr(os, name, counted(getattr(os, name)))
 
 
-def commit(store: Store, before: str, new: bytes = NEW) -> Commit:
+def commit(store: Store, before: str, new: bytes = NEW) -> CommitResult:
     if before == "existing":
         return store.replace_sidecar(KEY, new, if_match=OLD)
     return store.commit_sidecar(KEY, new)
@@ -66,22 +66,22 @@ def steps(kind: str, root: Path) -> None:
         died = True
         while died:
             call += 1
-            place = root / before / str(call)
-            (place / "cam").mkdir(parents=True)
-            sidecar = place / f"{KEY}.json"
+            location = root / before / str(call)
+            (location / "cam").mkdir(parents=True)
+            sidecar = location / f"{KEY}.json"
             if content is not None:
                 sidecar.write_bytes(content)
             child = os.fork()
             if child == 0:
-                store = store_of(kind, place)
+                store = store_of(kind, location)
                 die_before(call)
                 commit(store, before)
                 os._exit(0)
             died = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
             found = sidecar.read_bytes() if sidecar.exists() else b""
             state = {OLD: "old", NEW: "new", b"": "absent"}.get(found, "torn")
-            listed = [entry.key for entry in store_of(kind, place).list()]
-            again = commit(store_of(kind, place), before if found == OLD else "absent").name
+            listed = [entry.key for entry in store_of(kind, location).list()]
+            again = commit(store_of(kind, location), before if found == OLD else "absent").name
             print(
                 json.dumps({"before": before, "call": call, "died": died, "state": state, "again": again, "listed": listed})
             )
@@ -132,10 +132,10 @@ def in_bucket(everything: bool, address: str, server: str) -> None:
         died = True
         while died:
             step += 1
-            place = parse_address(f"{address}{before}/{step}")
-            store = PlacedStore(S3Place(client, place, config, known))
+            location = parse_address(f"{address}{before}/{step}")
+            store = CombinedStore(S3Backend(client, location, config, known))
             if before != "absent":
-                client.put_object(Bucket=place.bucket, Key=f"{place.prefix}{KEY}.json", Body=content)
+                client.put_object(Bucket=location.bucket, Key=f"{location.prefix}{KEY}.json", Body=content)
             client.close()  # its connections: the child takes its own
             child = os.fork()
             if child == 0:
@@ -155,7 +155,7 @@ def forever(kind: str, root: Path) -> None:
     store = store_of(kind, root)
     number = 0
     while True:
-        if store.commit_sidecar(f"cam/{number}.jpg", NEW) is Commit.COMMITTED:
+        if store.commit_sidecar(f"cam/{number}.jpg", NEW) is CommitResult.COMMITTED:
             print(number, flush=True)
         number += 1
 

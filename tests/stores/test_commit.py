@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from framecap.errors import FolderClosed, StoreUnavailable
-from framecap.sidecar import is_whole
-from framecap.stores.base import Commit, Put
+from framecap.sidecars.sidecar import is_whole
+from framecap.stores.base import CommitResult, PutResult
 from framecap.stores.directory import DirectoryStore
 from framecap.telemetry import store_errors
 from tests.stores.killed import KEY, NEW, OLD, store_of
@@ -73,12 +73,12 @@ def test_killed_at_random_moments_of_committing(
     assert len(committed) == len(set(committed)), "no frame was committed twice"
     found = {path.name: path.read_bytes() for path in tmp_path.glob("cam/*.jpg.json")}
     assert [number for number in committed if found.get(f"{number}.jpg.json") != NEW] == []
-    torn = [name for name, data in found.items() if data not in (NEW, b"")]
-    note = f"{len(torn)} torn" + (", none of which looks whole: the next start replaces them" if torn else "")
+    truncated = [name for name, data in found.items() if data not in (NEW, b"")]
+    note = f"{len(truncated)} torn" + (", none of which looks whole: the next start replaces them" if truncated else "")
     figure(f"{kind}: {kills} kills over {len(committed)} commits: {note}")
     # A mount has no rename: a write may be cut short there. It never looks whole, so that the next start replaces it.
-    assert torn == [] or kind == "mounted"
-    assert not any(is_whole(found[name]) for name in torn)
+    assert truncated == [] or kind == "mounted"
+    assert not any(is_whole(found[name]) for name in truncated)
     listed = {entry.key for entry in store_of(kind, tmp_path.resolve()).list() if entry.size}
     assert listed == {f"cam/{name}" for name, data in found.items() if data}
 
@@ -125,7 +125,7 @@ def test_a_fault_in_the_middle_is_an_outage_and_heals(
         assert ": " in str(caught.value)
         assert "secret" not in str(caught.value)
         assert names(store) == [], "nothing torn is left behind"
-        assert use() in (Commit.COMMITTED, Put.STORED)
+        assert use() in (CommitResult.COMMITTED, PutResult.STORED)
         for path in store.directory.glob("cam/*"):
             assert path.read_bytes() == NEW
             path.unlink()
@@ -133,7 +133,7 @@ def test_a_fault_in_the_middle_is_an_outage_and_heals(
 
 
 @pytest.mark.faults(18)
-def test_where_a_torn_file_cannot_be_removed_it_is_emptied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_a_truncated_file_cannot_be_removed_it_is_emptied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mount that fails in mid-write and forbids deleting: size 0 counts as absent, and the next commit goes through."""
     store = store_of("mounted", tmp_path.resolve())
 
@@ -147,7 +147,7 @@ def test_where_a_torn_file_cannot_be_removed_it_is_emptied(tmp_path: Path, monke
         with pytest.raises(StoreUnavailable):
             store.commit_sidecar(KEY, NEW)
     assert (tmp_path / f"{KEY}.json").read_bytes() == b""
-    assert store.commit_sidecar(KEY, NEW) is Commit.COMMITTED
+    assert store.commit_sidecar(KEY, NEW) is CommitResult.COMMITTED
 
 
 @pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL])
@@ -161,8 +161,8 @@ def test_a_file_system_without_nameless_files(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(os, "open", without)
     store = store_of("local", tmp_path.resolve())
-    assert store.commit_sidecar(KEY, OLD) is Commit.COMMITTED
-    assert store.commit_sidecar(KEY, NEW) is Commit.ALREADY_THERE
+    assert store.commit_sidecar(KEY, OLD) is CommitResult.COMMITTED
+    assert store.commit_sidecar(KEY, NEW) is CommitResult.ALREADY_THERE
     assert store.read_sidecar(KEY) == OLD
     assert names(store) == [f"{KEY}.json"]
 
@@ -177,8 +177,8 @@ def test_a_file_system_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyP
     if before is not None:
         (tmp_path / "cam").mkdir()
         (tmp_path / f"{KEY}.json").write_bytes(before)
-    assert store.commit_sidecar(KEY, OLD) is Commit.COMMITTED
-    assert store.commit_sidecar(KEY, NEW) is Commit.ALREADY_THERE
+    assert store.commit_sidecar(KEY, OLD) is CommitResult.COMMITTED
+    assert store.commit_sidecar(KEY, NEW) is CommitResult.ALREADY_THERE
     assert store.read_sidecar(KEY) == OLD
     assert names(store) == [f"{KEY}.json"]
     assert all(finding.ok for finding in store.probe())

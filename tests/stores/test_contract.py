@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from framecap.errors import FrameGone, KeyRefused, OversizedFrame, StoreUnavailable
-from framecap.sidecar import MAX_SIDECAR_BYTES
-from framecap.stores.base import Commit, Put, Store
+from framecap.frames import MAX_SIDECAR_BYTES
+from framecap.stores.base import CommitResult, PutResult, Store
 from framecap.stores.directory import DirectoryStore
-from framecap.stores.local import LocalTree
-from framecap.stores.mounted import MountedTree
+from framecap.stores.local_backend import LocalBackend
+from framecap.stores.mount_backend import MountBackend
 from tests.s3 import Bucket
 
 KEY = "cam/a.jpg"
-OLD, NEW = b'{"status": "old"}', b'{"status": "new", "caption": "a dog"}'
+OLD, NEW = b'{"status": "old", "frame": {}}', b'{"status": "new", "frame": {}, "caption": "a dog"}'
 ODD_KEYS = (
     "cam/with space+plus.jpg",
     "cam/\u00fcber \U0001f600 \uffee.JPG",
@@ -37,19 +37,19 @@ class Bench:
     """A store, and what is really there."""
 
     store: Store
-    place: Path | Bucket
+    address: Path | Bucket
 
     def put(self, path: str, data: bytes) -> None:
-        if isinstance(self.place, Bucket):
-            self.place.put(path, data)
+        if isinstance(self.address, Bucket):
+            self.address.put(path, data)
         else:
-            (self.place / path).parent.mkdir(parents=True, exist_ok=True)
-            (self.place / path).write_bytes(data)
+            (self.address / path).parent.mkdir(parents=True, exist_ok=True)
+            (self.address / path).write_bytes(data)
 
     def paths(self) -> list[str]:
-        if isinstance(self.place, Bucket):
-            return self.place.paths()
-        return sorted(path.relative_to(self.place).as_posix() for path in self.place.rglob("*") if path.is_file())
+        if isinstance(self.address, Bucket):
+            return self.address.paths()
+        return sorted(path.relative_to(self.address).as_posix() for path in self.address.rglob("*") if path.is_file())
 
 
 @pytest.fixture(params=["local", "mounted", "s3"])
@@ -57,7 +57,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
     if request.param == "s3":
         bucket: Bucket = request.getfixturevalue("bucket")
         return Bench(bucket.store(), bucket)
-    tree = LocalTree if request.param == "local" else MountedTree
+    tree = LocalBackend if request.param == "local" else MountBackend
     return Bench(DirectoryStore(tree(tmp_path.resolve())), tmp_path.resolve())
 
 
@@ -69,9 +69,11 @@ def store(bench: Bench) -> Store:
 def test_the_first_commit_counts(bench: Bench) -> None:
     store = bench.store
     assert store.read_sidecar(KEY) is None
-    assert store.commit_sidecar(KEY, OLD) is Commit.COMMITTED
-    assert store.commit_sidecar(KEY, NEW) is Commit.ALREADY_THERE
-    assert store.commit_sidecar(KEY, OLD) is Commit.ALREADY_THERE, "the same content was not written by this call either"
+    assert store.commit_sidecar(KEY, OLD) is CommitResult.COMMITTED
+    assert store.commit_sidecar(KEY, NEW) is CommitResult.ALREADY_THERE
+    assert store.commit_sidecar(KEY, OLD) is CommitResult.ALREADY_THERE, (
+        "the same content was not written by this call either"
+    )
     assert store.read_sidecar(KEY) == OLD
     assert bench.paths() == [f"{KEY}.json"], "nothing else is left"
 
@@ -80,42 +82,44 @@ def test_the_first_commit_counts(bench: Bench) -> None:
 def test_an_empty_sidecar_counts_as_absent(bench: Bench) -> None:
     for key in (KEY, "cam/b.jpg"):
         bench.put(f"{key}.json", b"")
-        assert bench.store.commit_sidecar(key, NEW) is Commit.COMMITTED
-        assert bench.store.commit_sidecar(key, OLD) is Commit.ALREADY_THERE
+        assert bench.store.commit_sidecar(key, NEW) is CommitResult.COMMITTED
+        assert bench.store.commit_sidecar(key, OLD) is CommitResult.ALREADY_THERE
         assert bench.store.read_sidecar(key) == NEW
     assert bench.paths() == [f"{KEY}.json", "cam/b.jpg.json"]
 
 
 def test_a_sidecar_is_replaced_only_when_it_is_the_expected_one(bench: Bench) -> None:
     store = bench.store
-    assert store.replace_sidecar(KEY, NEW, if_match=OLD) is Commit.ALREADY_THERE
+    assert store.replace_sidecar(KEY, NEW, if_match=OLD) is CommitResult.ALREADY_THERE
     store.commit_sidecar(KEY, OLD)
-    assert store.replace_sidecar(KEY, NEW, if_match=OLD[:-1]) is Commit.ALREADY_THERE
-    assert store.replace_sidecar(KEY, NEW, if_match=OLD + b" ") is Commit.ALREADY_THERE
-    assert store.replace_sidecar(KEY, NEW, if_match=OLD) is Commit.COMMITTED
-    assert store.replace_sidecar(KEY, b"", if_match=OLD) is Commit.ALREADY_THERE, "what is there may be larger than both"
+    assert store.replace_sidecar(KEY, NEW, if_match=OLD[:-1]) is CommitResult.ALREADY_THERE
+    assert store.replace_sidecar(KEY, NEW, if_match=OLD + b" ") is CommitResult.ALREADY_THERE
+    assert store.replace_sidecar(KEY, NEW, if_match=OLD) is CommitResult.COMMITTED
+    assert store.replace_sidecar(KEY, b"", if_match=OLD) is CommitResult.ALREADY_THERE, (
+        "what is there may be larger than both"
+    )
     assert store.read_sidecar(KEY) == NEW
     assert bench.paths() == [f"{KEY}.json"]
 
 
 def test_a_frame_is_stored_once_and_never_overwritten(bench: Bench) -> None:
     store = bench.store
-    assert store.put_frame(KEY, b"first") is Put.STORED
-    assert store.put_frame(KEY, b"second") is Put.ALREADY_THERE
+    assert store.put_frame(KEY, b"first") is PutResult.STORED
+    assert store.put_frame(KEY, b"second") is PutResult.ALREADY_THERE
     assert store.read(KEY, 100) == b"first"
     store.delete(KEY)
     store.delete(KEY)
     assert bench.paths() == []
-    assert store.put_frame(KEY, b"third") is Put.STORED
+    assert store.put_frame(KEY, b"third") is PutResult.STORED
 
 
-def race(bench: Bench, write: Callable[[int], Commit]) -> tuple[int, list[list[Commit | None]]]:
+def race(bench: Bench, write: Callable[[int], CommitResult]) -> tuple[int, list[list[CommitResult | None]]]:
     """Several writers for each of several frames, all at once: how many for each, and what became of them, by frame."""
     # SeaweedFS makes the writers of one object wait for a second each
-    frames, writers = (8, 3) if isinstance(bench.place, Bucket) else (20, 8)
+    frames, writers = (8, 3) if isinstance(bench.address, Bucket) else (20, 8)
     barrier = threading.Barrier(frames * writers)
 
-    def one(number: int) -> Commit | None:
+    def one(number: int) -> CommitResult | None:
         barrier.wait()
         try:
             return write(number)
@@ -131,18 +135,18 @@ def test_of_many_writers_one_is_first(bench: Bench) -> None:
     store = bench.store
     _, outcomes = race(bench, lambda number: store.commit_sidecar(f"cam/{number // 100}.jpg", b"%d" % number))
     for frame, of_frame in enumerate(outcomes):
-        assert of_frame.count(Commit.COMMITTED) == 1
-        winner = 100 * frame + of_frame.index(Commit.COMMITTED)
+        assert of_frame.count(CommitResult.COMMITTED) == 1
+        winner = 100 * frame + of_frame.index(CommitResult.COMMITTED)
         assert store.read_sidecar(f"cam/{frame}.jpg") == b"%d" % winner
 
 
 @pytest.mark.parametrize("before", [b"torn", b""])
 def test_of_many_writers_one_replaces(bench: Bench, before: bytes) -> None:
     store = bench.store
-    if isinstance(bench.place, Path) and not store.hints:
+    if isinstance(bench.address, Path) and not store.hints:
         return  # a mount cannot rename: what is promised there is one sidecar, not one writer
 
-    def write(number: int) -> Commit:
+    def write(number: int) -> CommitResult:
         key = f"cam/{number // 100}.jpg"
         if before:
             return store.replace_sidecar(key, b"%d" % number, if_match=before)
@@ -151,8 +155,8 @@ def test_of_many_writers_one_replaces(bench: Bench, before: bytes) -> None:
     for frame in range(20):
         bench.put(f"cam/{frame}.jpg.json", before)
     writers, outcomes = race(bench, write)
-    assert [of_frame.count(Commit.COMMITTED) for of_frame in outcomes] == [1] * len(outcomes)
-    assert [of_frame.count(Commit.ALREADY_THERE) for of_frame in outcomes] == [writers - 1] * len(outcomes)
+    assert [of_frame.count(CommitResult.COMMITTED) for of_frame in outcomes] == [1] * len(outcomes)
+    assert [of_frame.count(CommitResult.ALREADY_THERE) for of_frame in outcomes] == [writers - 1] * len(outcomes)
 
 
 def test_keys_that_lead_out_are_refused(bench: Bench) -> None:
@@ -183,15 +187,15 @@ def test_a_read_stops_at_the_limit(store: Store) -> None:
         store.read(KEY, 999)
 
 
-def test_a_sidecar_too_large_to_be_one_is_read_as_torn(bench: Bench) -> None:
+def test_a_sidecar_too_large_to_be_one_is_read_as_truncated(bench: Bench) -> None:
     bench.put(f"{KEY}.json", b"x" * (MAX_SIDECAR_BYTES + 1))
     assert bench.store.read_sidecar(KEY) == b""
 
 
 def test_odd_keys_are_listed_in_the_byte_order_of_keys_with_their_sidecars(store: Store) -> None:
     for key in ODD_KEYS:
-        assert store.put_frame(key, key.encode()) is Put.STORED
-        assert store.commit_sidecar(key, NEW) is Commit.COMMITTED
+        assert store.put_frame(key, key.encode()) is PutResult.STORED
+        assert store.commit_sidecar(key, NEW) is CommitResult.COMMITTED
     expected = sorted(key + suffix for key in ODD_KEYS for suffix in ("", ".json"))
     listed = list(store.list())
     assert [entry.key for entry in listed] == expected

@@ -12,7 +12,7 @@ import framecap.stores.mounts
 from framecap.config import StoreConfig
 from framecap.errors import ConfigError, FrameUnreadable
 from framecap.stores import open_store
-from framecap.stores.base import Commit
+from framecap.stores.base import CommitResult
 
 
 def test_a_directory_that_is_not_there_is_created(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_sidecars_under_a_root_of_their_own(tmp_path: Path) -> None:
     for key in ("b/1.jpg", "a/2.jpg", "a.jpg", "a/1.jpg"):
         store.put_frame(key, b"frame")
     for key in ("b/1.jpg", "a/1.jpg", "z/gone.jpg"):
-        assert store.commit_sidecar(key, b"sidecar") is Commit.COMMITTED
+        assert store.commit_sidecar(key, b"sidecar") is CommitResult.COMMITTED
     (tmp_path / "frames" / "a" / "2.jpg.json").write_bytes(b"not where sidecars are")
     (tmp_path / "sidecars" / "frame.jpg").write_bytes(b"not where frames are")
     expected = ["a.jpg", "a/1.jpg", "a/1.jpg.json", "a/2.jpg", "b/1.jpg", "b/1.jpg.json", "z/gone.jpg.json"]

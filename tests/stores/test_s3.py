@@ -12,16 +12,16 @@ import pytest
 from framecap.config import IngestConfig, S3Config, StoreConfig
 from framecap.errors import ConfigError, FramecapError, FrameGone, KeyRefused, MissingError, StoreUnavailable
 from framecap.stores import open_store
-from framecap.stores.base import Commit, Put
+from framecap.stores.base import CommitResult, PutResult
 from framecap.stores.s3_client import S3Address, parse_address
 from tests.command import environment
 from tests.proxy import Fault, Proxy
 from tests.s3 import Bucket
 from tests.stores.faulty import DATA, KEY, OTHER, faults, known
 from tests.worker.fakes import work
-from tests.worker.pictures import encoded, scene
+from tests.worker.images import encoded, scene
 
-PICTURE = encoded(scene(32, 24))
+IMAGE = encoded(scene(32, 24))
 STEADY = IngestConfig(scan_seconds=0.2)
 
 
@@ -53,7 +53,7 @@ def test_a_known_server_is_asked_once_for_each_commit(bucket: Bucket, proxied: P
     store = known(bucket.store(url=proxied.url))
     proxied.requests.clear()
     for number in range(5):
-        assert store.commit_sidecar(f"cam/{number}.jpg", DATA) is Commit.COMMITTED
+        assert store.commit_sidecar(f"cam/{number}.jpg", DATA) is CommitResult.COMMITTED
     assert [request.method for request in proxied.requests] == ["PUT"] * 5
 
 
@@ -65,15 +65,15 @@ def test_a_server_that_ignores_conditions_is_found_out_by_the_first_write_and_na
 ) -> None:
     proxied.dropped = frozenset({"if-none-match", "if-match"})
     store = bucket.store(url=proxied.url)
-    assert store.put_frame(KEY, b"first") is Put.STORED
+    assert store.put_frame(KEY, b"first") is PutResult.STORED
     assert [record.message for record in caplog.records if "ignores conditional writes" in record.message] != []
     caplog.clear()
-    assert store.put_frame(KEY, b"second") is Put.ALREADY_THERE, "one writer alone never overwrites, even there"
-    assert store.commit_sidecar(KEY, DATA) is Commit.COMMITTED
-    assert store.commit_sidecar(KEY, OTHER) is Commit.ALREADY_THERE
+    assert store.put_frame(KEY, b"second") is PutResult.ALREADY_THERE, "one writer alone never overwrites, even there"
+    assert store.commit_sidecar(KEY, DATA) is CommitResult.COMMITTED
+    assert store.commit_sidecar(KEY, OTHER) is CommitResult.ALREADY_THERE
     assert (bucket.get(KEY), bucket.get(f"{KEY}.json")) == (b"first", DATA)
     bucket.put("cam/b.jpg.json", b"")
-    assert store.commit_sidecar("cam/b.jpg", DATA) is Commit.COMMITTED
+    assert store.commit_sidecar("cam/b.jpg", DATA) is CommitResult.COMMITTED
     assert caplog.records == [], "it is said once"
     wrong = [finding for finding in store.probe() if not finding.ok]
     assert [finding.what for finding in wrong] == ["refuse to create it again", "refuse to replace what is not expected"]
@@ -88,11 +88,11 @@ def test_the_first_write_does_no_harm_whatever_is_there(bucket: Bucket, proxied:
         key = f"cam/{len(dropped)}.jpg"
         if before is not None:
             bucket.put(key, before)
-        assert store.put_frame(key, b"new") is (Put.ALREADY_THERE if before else Put.STORED)
+        assert store.put_frame(key, b"new") is (PutResult.ALREADY_THERE if before else PutResult.STORED)
         assert bucket.get(key) == (before or b"new")
 
 
-def test_the_probe_leaves_its_object_where_nobody_may_delete(bucket: Bucket, proxied: Proxy) -> None:
+def test_the_probe_leaves_its_object_where_no_one_may_delete(bucket: Bucket, proxied: Proxy) -> None:
     store = bucket.store(url=proxied.url)
     proxied.decide = lambda request: Fault.DENIED if request.method == "DELETE" else Fault.NONE
     for _ in range(2):
@@ -132,7 +132,7 @@ def test_the_probe_leaves_its_object_where_nobody_may_delete(bucket: Bucket, pro
         ("s3://key:guessed@frames/x", {}, {}, ConfigError, "credentials come from the environment"),
     ],
 )
-def test_what_is_wrong_at_the_start_is_said(
+def test_what_is_wrong_at_the_start_is_reported(
     bucket: Bucket,
     monkeypatch: pytest.MonkeyPatch,
     address: str,
@@ -158,7 +158,7 @@ def test_access_denied_says_what_is_needed_and_is_no_hindrance_to_who_only_write
         bucket.store(url=proxied.url)
     store = open_store(bucket.config(url=proxied.url), lenient=True)
     assert "give these credentials s3:ListBucket" in caplog.text
-    assert store.put_frame(KEY, b"x") is Put.STORED
+    assert store.put_frame(KEY, b"x") is PutResult.STORED
     assert open_store(bucket.config(url="http://127.0.0.1:1", attempts=1), lenient=True).address == bucket.address[:-1]
 
 
@@ -170,30 +170,32 @@ def test_who_may_only_put_learns_what_is_there_from_the_refused_put(bucket: Buck
     store = open_store(bucket.config(), lenient=True)
     with pytest.raises(StoreUnavailable, match="access denied"):
         store.read(KEY, 100)
-    assert store.put_frame("cam/b.jpg", b"another") is Put.ALREADY_THERE, "also the first of all, before anything is known"
+    assert store.put_frame("cam/b.jpg", b"another") is PutResult.ALREADY_THERE, (
+        "also the first of all, before anything is known"
+    )
     for key in ("0.jpg", "1.jpg"):
-        assert store.put_frame(key, b"x") is Put.STORED
-        assert store.put_frame(key, b"y") is Put.ALREADY_THERE
+        assert store.put_frame(key, b"x") is PutResult.STORED
+        assert store.put_frame(key, b"y") is PutResult.ALREADY_THERE
     assert [bucket.get(path) for path in ("cam/b.jpg", "0.jpg", "1.jpg")] == [b"there before", b"x", b"x"]
 
 
 def test_keys_too_long_for_the_bucket_are_refused(bucket: Bucket) -> None:
     store = bucket.store(frames="/".join(["p" * 100] * 5))
-    assert store.put_frame("/".join(["k" * 100] * 3) + ".jpg", b"x") is Put.STORED
+    assert store.put_frame("/".join(["k" * 100] * 3) + ".jpg", b"x") is PutResult.STORED
     for use in (lambda key: store.put_frame(key, b"x"), lambda key: store.commit_sidecar(key, b"x")):
         with pytest.raises(KeyRefused):
             use("/".join(["k" * 100] * 8) + ".jpg")
 
 
-def test_keys_that_no_frame_can_have_are_left_out_and_said_once(bucket: Bucket, caplog: pytest.LogCaptureFixture) -> None:
+def test_keys_that_no_frame_can_have_are_skipped_and_reported_once(bucket: Bucket, caplog: pytest.LogCaptureFixture) -> None:
     store = bucket.store()
     for path in ("cam/a\n.jpg", "cam/" + "c" * 247 + ".jpg", "cam/good.jpg"):
         bucket.put(path, b"x")
     for _ in range(2):
         assert [entry.key for entry in store.list()] == ["cam/good.jpg"]
-    said = [record.message for record in caplog.records if record.message.startswith("left out")]
-    assert len(said) == len(set(said)) > 0
-    assert not any("\n" in message for message in said)
+    output = [record.message for record in caplog.records if record.message.startswith("skipped")]
+    assert len(output) == len(set(output)) > 0
+    assert not any("\n" in message for message in output)
 
 
 # Sidecars elsewhere, several threads
@@ -204,7 +206,7 @@ def test_sidecars_under_another_prefix(bucket: Bucket) -> None:
     for key in ("b/1.jpg", "a/2.jpg", "a.jpg", "a/1.jpg", "a-1/1.jpg"):
         store.put_frame(key, b"frame")
     for key in ("b/1.jpg", "a/1.jpg", "a-1/1.jpg", "z/gone.jpg"):
-        assert store.commit_sidecar(key, DATA) is Commit.COMMITTED
+        assert store.commit_sidecar(key, DATA) is CommitResult.COMMITTED
     bucket.put("frames/a/2.jpg.json", b"not where sidecars are")
     bucket.put("sidecars/frame.jpg", b"not where frames are")
     expected = ["a-1/1.jpg", "a-1/1.jpg.json", "a.jpg", "a/1.jpg", "a/1.jpg.json", "a/2.jpg", "b/1.jpg", "b/1.jpg.json"]
@@ -220,7 +222,7 @@ def test_frames_in_a_bucket_and_sidecars_in_a_directory(bucket: Bucket, tmp_path
     config = bucket.config()
     for frames, sidecars in ((config.frames, str(tmp_path)), (str(tmp_path / "frames"), config.frames)):
         store = open_store(config.model_copy(update={"frames": frames, "sidecars": sidecars}))
-        store.put_frame(KEY, PICTURE)
+        store.put_frame(KEY, IMAGE)
         assert work(store, looking=STEADY).summary.captioned == 1
         assert [entry.key for entry in store.list()] == [KEY, f"{KEY}.json"]
         store.delete(KEY)
@@ -234,9 +236,9 @@ def test_many_threads_use_one_store(bucket: Bucket) -> None:
     def use(number: int) -> bool:
         key = f"cam/{number}.jpg"
         return (
-            store.put_frame(key, b"%d" % number) is Put.STORED
+            store.put_frame(key, b"%d" % number) is PutResult.STORED
             and store.read(key, 10) == b"%d" % number
-            and store.commit_sidecar(key, b"%d" % number) is Commit.COMMITTED
+            and store.commit_sidecar(key, b"%d" % number) is CommitResult.COMMITTED
             and store.read_sidecar(key) == b"%d" % number
         )
 

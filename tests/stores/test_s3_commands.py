@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import framecap
-from framecap import sidecar
 from framecap.errors import ConfigError
+from framecap.sidecars import sidecar
 from tests import command
 from tests.s3 import Bucket
 
@@ -32,22 +32,22 @@ def check(bucket: Bucket) -> None:
 
 
 def test_capture_and_work_and_run_again(clip: Path, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place, settings = f"{bucket.address}cams", bucket.settings()
-    captured = command.run("capture", clip, "--frames", place, cwd=tmp_path, **settings)
+    store_address, settings = f"{bucket.address}cams", bucket.settings()
+    captured = command.run("capture", clip, "--frames", store_address, cwd=tmp_path, **settings)
     assert captured.returncode == 0, captured.stderr
     assert summary(captured.stderr)["captured"] == FRAMES_OF_THE_CLIP
-    worked = command.run("work", "--once", "--frames", place, "--runtime", "null", cwd=tmp_path, **settings)
+    worked = command.run("work", "--once", "--frames", store_address, "--runtime", "null", cwd=tmp_path, **settings)
     assert worked.returncode == 0, worked.stderr
     assert summary(worked.stderr)["captioned"] == FRAMES_OF_THE_CLIP
-    assert str(summary(worked.stderr)["sidecars"]).startswith(f"{place}/clip/2020/")
-    again = command.run("run", clip, "--frames", place, "--runtime", "null", cwd=tmp_path, **settings)
+    assert str(summary(worked.stderr)["sidecars"]).startswith(f"{store_address}/clip/2020/")
+    again = command.run("run", clip, "--frames", store_address, "--runtime", "null", cwd=tmp_path, **settings)
     assert again.returncode == 0, again.stderr
     numbers = summary(again.stderr)
     assert (numbers["captured"], numbers["already_there"], numbers["captioned"]) == (0, FRAMES_OF_THE_CLIP, 0)
     check(bucket)
     assert list(tmp_path.iterdir()) == [], "an address of a bucket is no path"
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", bucket.server.url)
-    read = [each.frame.key for each in framecap.read_sidecars(place)]
+    read = [each.frame.key for each in framecap.read_sidecars(store_address)]
     assert len(read) == FRAMES_OF_THE_CLIP
     assert read == sorted(read)
     with pytest.raises(ConfigError, match="no such bucket"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from botocore import exceptions as trouble
+from botocore import exceptions as botocore_errors
 from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import ProtocolError
@@ -19,7 +19,7 @@ def answer(code: str, status: int = 400, message: str = "", **error: str) -> Cli
     return ClientError({"Error": {"Code": code, "Message": message, **error}, "ResponseMetadata": headers}, "PutObject")  # type: ignore[typeddict-item]
 
 
-TROUBLES = [
+ERRORS = [
     (answer("NoSuchBucket", 404), ConfigError, "no such bucket"),
     (answer("AccessDenied", 403, "User: arn:x is not authorized to perform: s3:ListBucket"), ConfigError, "arn:x is not"),
     (answer("InvalidAccessKeyId", 403), ConfigError, "refuses these credentials"),
@@ -34,25 +34,29 @@ TROUBLES = [
     (answer("InternalError", 500), StoreUnavailable, "trouble of its own"),
     (answer("XMinioStorageFull", 507), StoreUnavailable, "no space is left"),
     (answer("NeverHeardOf", 400, "password=hidden"), StoreUnavailable, "NeverHeardOf"),
-    (trouble.NoCredentialsError(), MissingError, "AWS_ACCESS_KEY_ID"),
-    (trouble.PartialCredentialsError(provider="env", cred_var="x"), MissingError, "no usable credentials"),
-    (trouble.UnauthorizedSSOTokenError(), MissingError, "renew the login"),
+    (botocore_errors.NoCredentialsError(), MissingError, "AWS_ACCESS_KEY_ID"),
+    (botocore_errors.PartialCredentialsError(provider="env", cred_var="x"), MissingError, "no usable credentials"),
+    (botocore_errors.UnauthorizedSSOTokenError(), MissingError, "renew the login"),
     (FileNotFoundError(2, "No such file or directory", "/var/run/token"), MissingError, "no usable credentials"),
     (RuntimeError("the refreshed credentials are still expired"), MissingError, "still expired"),
-    (trouble.ProfileNotFound(profile="mine"), ConfigError, "mine"),
-    (trouble.NoRegionError(), ConfigError, "region"),
-    (trouble.EndpointConnectionError(endpoint_url=ENDPOINT), StoreUnavailable, "https://s3.example:9000 does not answer"),
-    (trouble.ReadTimeoutError(endpoint_url=ENDPOINT), StoreUnavailable, "does not answer"),
-    (trouble.ConnectTimeoutError(endpoint_url=ENDPOINT), StoreUnavailable, "does not answer"),
-    (trouble.SSLError(endpoint_url=ENDPOINT, error="x"), ConfigError, "AWS_CA_BUNDLE"),
-    (trouble.ResponseStreamingError(error="x"), StoreUnavailable, "does not answer"),
+    (botocore_errors.ProfileNotFound(profile="mine"), ConfigError, "mine"),
+    (botocore_errors.NoRegionError(), ConfigError, "region"),
+    (
+        botocore_errors.EndpointConnectionError(endpoint_url=ENDPOINT),
+        StoreUnavailable,
+        "https://s3.example:9000 does not answer",
+    ),
+    (botocore_errors.ReadTimeoutError(endpoint_url=ENDPOINT), StoreUnavailable, "does not answer"),
+    (botocore_errors.ConnectTimeoutError(endpoint_url=ENDPOINT), StoreUnavailable, "does not answer"),
+    (botocore_errors.SSLError(endpoint_url=ENDPOINT, error="x"), ConfigError, "AWS_CA_BUNDLE"),
+    (botocore_errors.ResponseStreamingError(error="x"), StoreUnavailable, "does not answer"),
     (ProtocolError("broken"), StoreUnavailable, "does not answer"),
     (ResponseParserError("<html>"), StoreUnavailable, "no answer of an S3 server"),
 ]
 
 
-@pytest.mark.parametrize(("error", "kind", "words"), TROUBLES, ids=lambda value: type(value).__name__)
-def test_trouble_is_explained(error: Exception, kind: type[FramecapError], words: str) -> None:
+@pytest.mark.parametrize(("error", "kind", "words"), ERRORS, ids=lambda value: type(value).__name__)
+def test_outage_is_explained(error: Exception, kind: type[FramecapError], words: str) -> None:
     at_start = explain(error).at_start("s3://bucket/cams")
     assert type(at_start) is kind
     assert words in str(at_start)
@@ -65,6 +69,6 @@ def test_trouble_is_explained(error: Exception, kind: type[FramecapError], words
 
 
 @pytest.mark.parametrize(("code", "kind"), [("KeyTooLongError", KeyRefused), ("InvalidObjectState", FrameUnreadable)])
-def test_trouble_with_one_key_is_no_outage(code: str, kind: type[FramecapError]) -> None:
+def test_outage_with_one_key_is_no_outage(code: str, kind: type[FramecapError]) -> None:
     with pytest.raises(kind, match=r"cam/a\.jpg"), guarded("read", "s3://bucket/cam/a.jpg"):
         raise answer(code)

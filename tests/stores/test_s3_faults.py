@@ -12,20 +12,20 @@ from collections.abc import Callable
 
 import pytest
 
-from framecap import sidecar
 from framecap.config import IngestConfig, S3Config, WorkerConfig
 from framecap.errors import StoreUnavailable
-from framecap.sidecar import Sidecar
-from framecap.stores.base import Commit, Put
+from framecap.sidecars import sidecar
+from framecap.sidecars.sidecar import Sidecar
+from framecap.stores.base import CommitResult, PutResult
 from framecap.telemetry import store_errors
 from tests.command import environment
 from tests.proxy import Fault, Proxy, Request
 from tests.s3 import Bucket
 from tests.stores.faulty import DATA, KEY, OTHER, faults, known
 from tests.worker.fakes import work
-from tests.worker.pictures import encoded, scene
+from tests.worker.images import encoded, scene
 
-PICTURE = encoded(scene(32, 24))
+IMAGE = encoded(scene(32, 24))
 STEADY = IngestConfig(scan_seconds=0.2)
 
 
@@ -45,16 +45,16 @@ def test_a_put_whose_answer_is_lost_is_ours(bucket: Bucket, proxied: Proxy, lost
     store = known(bucket.store(url=proxied.url, read_timeout_seconds=0.3))
     before = len(bucket.paths())
     proxied.decide = faults(lost)
-    assert store.commit_sidecar(KEY, DATA) is Commit.COMMITTED
-    assert store.commit_sidecar(KEY, DATA) is Commit.ALREADY_THERE
+    assert store.commit_sidecar(KEY, DATA) is CommitResult.COMMITTED
+    assert store.commit_sidecar(KEY, DATA) is CommitResult.ALREADY_THERE
     proxied.decide = faults(lost)
-    assert store.put_frame(KEY, b"frame") is Put.STORED
+    assert store.put_frame(KEY, b"frame") is PutResult.STORED
     bucket.put("cam/torn.jpg.json", b"torn")
     proxied.decide = faults(lost)
-    assert store.replace_sidecar("cam/torn.jpg", DATA, if_match=b"torn") is Commit.COMMITTED
+    assert store.replace_sidecar("cam/torn.jpg", DATA, if_match=b"torn") is CommitResult.COMMITTED
     bucket.put("cam/empty.jpg.json", b"")
     proxied.decide = faults(Fault.NONE, lost)
-    assert store.commit_sidecar("cam/empty.jpg", DATA) is Commit.COMMITTED
+    assert store.commit_sidecar("cam/empty.jpg", DATA) is CommitResult.COMMITTED
     assert len(bucket.paths()) == before + 4
 
 
@@ -64,9 +64,9 @@ def test_a_put_all_of_whose_answers_are_lost_is_ours(bucket: Bucket, proxied: Pr
     store = known(bucket.store(url=proxied.url, attempts=1))
     bucket.put("cam/torn.jpg.json", b"torn")
     proxied.decide = lambda request: Fault.ANSWER_LOST if request.method == "PUT" else Fault.NONE
-    assert store.commit_sidecar(KEY, DATA) is Commit.COMMITTED
-    assert store.put_frame(KEY, b"frame") is Put.STORED
-    assert store.replace_sidecar("cam/torn.jpg", DATA, if_match=b"torn") is Commit.COMMITTED
+    assert store.commit_sidecar(KEY, DATA) is CommitResult.COMMITTED
+    assert store.put_frame(KEY, b"frame") is PutResult.STORED
+    assert store.replace_sidecar("cam/torn.jpg", DATA, if_match=b"torn") is CommitResult.COMMITTED
     proxied.decide = lambda request: Fault.RESET if request.method == "PUT" else Fault.NONE
     for use in (lambda: store.commit_sidecar(KEY, OTHER), lambda: store.put_frame("cam/b.jpg", b"frame")):
         with pytest.raises(StoreUnavailable):
@@ -78,9 +78,9 @@ def test_a_lost_answer_does_not_make_another_ones_sidecar_ours(bucket: Bucket, p
     store = known(bucket.store(url=proxied.url))
     bucket.put(f"{KEY}.json", OTHER)
     proxied.decide = faults(Fault.BUSY)
-    assert store.commit_sidecar(KEY, DATA) is Commit.ALREADY_THERE
+    assert store.commit_sidecar(KEY, DATA) is CommitResult.ALREADY_THERE
     proxied.decide = faults(Fault.BUSY)
-    assert store.replace_sidecar(KEY, DATA, if_match=b"torn") is Commit.ALREADY_THERE
+    assert store.replace_sidecar(KEY, DATA, if_match=b"torn") is CommitResult.ALREADY_THERE
     assert bucket.get(f"{KEY}.json") == OTHER
 
 
@@ -90,7 +90,7 @@ def test_every_commit_of_a_worker_loses_its_answer(
 ) -> None:
     frames = 1000 if full else 25
     for number in range(frames):
-        bucket.put(f"cam/{number}.jpg", PICTURE)
+        bucket.put(f"cam/{number}.jpg", IMAGE)
     seen: Counter[str] = Counter()
 
     def lose_the_first(request: Request) -> Fault:
@@ -125,9 +125,9 @@ def test_calls_are_tried_as_often_as_configured_and_no_oftener(bucket: Bucket, p
 def test_a_third_of_all_calls_fail(bucket: Bucket, proxied: Proxy, full: bool, figure: Callable[[str], None]) -> None:
     frames = 2000 if full else 30
     for number in range(frames):
-        bucket.put(f"cam-{number % 3}/{number}.jpg", PICTURE)
+        bucket.put(f"cam-{number % 3}/{number}.jpg", IMAGE)
     dice = random.Random(19)
-    bad = [Fault.BUSY, Fault.RESET, Fault.SILENCE, Fault.ANSWER_LOST, Fault.ANSWER_TORN, Fault.ANSWER_HELD]
+    bad = [Fault.BUSY, Fault.RESET, Fault.SILENCE, Fault.ANSWER_LOST, Fault.ANSWER_TRUNCATED, Fault.ANSWER_HELD]
     lock = threading.Lock()
 
     def decide(request: Request) -> Fault:
@@ -147,7 +147,7 @@ def test_a_third_of_all_calls_fail(bucket: Bucket, proxied: Proxy, full: bool, f
 def test_a_server_that_goes_away_and_comes_back(bucket: Bucket, proxied: Proxy, figure: Callable[[str], None]) -> None:
     frames = 40
     for number in range(frames):
-        bucket.put(f"cam/{number}.jpg", PICTURE)
+        bucket.put(f"cam/{number}.jpg", IMAGE)
     store = bucket.store(url=proxied.url, attempts=1)
     away = threading.Event()
     refused = 0
@@ -168,7 +168,7 @@ def test_a_server_that_goes_away_and_comes_back(bucket: Bucket, proxied: Proxy, 
 
 @pytest.mark.faults(18)
 @pytest.mark.parametrize("fault", [Fault.BUSY, Fault.DENIED, Fault.RESET, Fault.SILENCE])
-def test_trouble_is_an_outage_counted_and_heals(bucket: Bucket, proxied: Proxy, fault: Fault) -> None:
+def test_outage_is_an_outage_counted_and_heals(bucket: Bucket, proxied: Proxy, fault: Fault) -> None:
     patience = 1.0 if fault is Fault.SILENCE else 30.0  # a busy machine is slow to answer, too
     store = known(bucket.store(url=proxied.url, attempts=1, read_timeout_seconds=patience))
     uses: dict[str, Callable[[], object]] = {
@@ -195,10 +195,10 @@ def test_trouble_is_an_outage_counted_and_heals(bucket: Bucket, proxied: Proxy, 
 def test_an_answer_that_breaks_off_is_asked_for_again(bucket: Bucket, proxied: Proxy) -> None:
     store = bucket.store(url=proxied.url)
     bucket.put(KEY, b"x" * 100_000)
-    torn = iter([Fault.ANSWER_TORN, Fault.ANSWER_TORN])
-    proxied.decide = lambda request: next(torn, Fault.NONE)
+    truncated = iter([Fault.ANSWER_TRUNCATED, Fault.ANSWER_TRUNCATED])
+    proxied.decide = lambda request: next(truncated, Fault.NONE)
     assert store.read(KEY, 1_000_000) == b"x" * 100_000
-    proxied.decide = lambda request: Fault.ANSWER_TORN
+    proxied.decide = lambda request: Fault.ANSWER_TRUNCATED
     with pytest.raises(StoreUnavailable):
         store.read(KEY, 1_000_000)
 

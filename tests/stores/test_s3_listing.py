@@ -12,21 +12,21 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from framecap.bench.listed import Frames, ListedClient, folder_order
+from framecap.bench.fake_listing import FakeFrameKeys, FakeListingClient, folder_order
 from framecap.config import IngestConfig, S3Config
 from framecap.errors import StoreUnavailable
 from framecap.frames import FrameName, make_key
 from framecap.ingest import open_ingest
-from framecap.ingest.scan import Listing, pairs
 from framecap.stores.base import Store
-from framecap.stores.placed import PlacedStore
-from framecap.stores.s3 import S3Place, Server
+from framecap.stores.combined import CombinedStore
+from framecap.stores.listing import Listing, pairs
+from framecap.stores.s3 import S3Backend, Server
 from framecap.stores.s3_client import S3Address
 from framecap.stores.s3_listing import Keys
 from tests.proxy import Proxy
 from tests.s3 import Bucket
 
-WHOLE = b'{"status": "captioned"}'
+WHOLE = b'{"status": "captioned", "frame": {}}'
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
@@ -61,7 +61,7 @@ def test_a_listing_is_the_sorted_keys_under_the_prefix_after_the_mark(
     by_folder: bool, page: int, keys: set[str], prefix: str, after: str
 ) -> None:
     stored = sorted((f"root/{key}" for key in keys), key=folder_order if by_folder else None)
-    client = ListedClient(stored, page, by_folder, "SeaweedFS 4" if by_folder else "AmazonS3")
+    client = FakeListingClient(stored, page, by_folder, "SeaweedFS 4" if by_folder else "AmazonS3")
     bucket = keys_of(client)
     assert bucket.by_folder is by_folder
     wanted = sorted(filter(is_wanted, keys))
@@ -74,7 +74,7 @@ def test_a_listing_is_the_sorted_keys_under_the_prefix_after_the_mark(
 
 
 def test_a_server_of_another_order_is_found_out_before_it_can_harm() -> None:
-    client = ListedClient(["root/a/1.jpg", "root/a-1/1.jpg"], by_folder=True)
+    client = FakeListingClient(["root/a/1.jpg", "root/a-1/1.jpg"], by_folder=True)
     assert keys_of(client).by_folder, "the first page shows it"
     client.keys = [f"root/a/{number:04d}.jpg" for number in range(1000)]
     keys = keys_of(client)
@@ -103,17 +103,17 @@ def own(camera: str, at: datetime) -> str:
     return make_key(FrameName(camera, at, 0))
 
 
-def stubbed(client: ListedClient) -> Store:
-    place: Any = S3Place(client, S3Address("bucket", "root/"), S3Config(), Server("https://s3.amazonaws.com"))  # type: ignore[arg-type]
-    return PlacedStore(place)
+def stubbed(client: FakeListingClient) -> Store:
+    address: Any = S3Backend(client, S3Address("bucket", "root/"), S3Config(), Server("https://s3.amazonaws.com"))  # type: ignore[arg-type]
+    return CombinedStore(address)
 
 
 def test_an_incremental_scan_costs_in_proportion_to_what_is_new(full: bool) -> None:
     """1,000,000 keys of ten cameras are listed in 1000 requests; then 1150 keys in 11 requests half of the time, 4500 in 13
     on the average, 72,000 in 81 once in 64 times."""
     cameras, seconds = (10, 50_000) if full else (5, 4_000)
-    client = ListedClient(Frames(cameras, seconds, NOON))
-    listing = Listing(stubbed(client), timedelta(seconds=IngestConfig().look_back_seconds))
+    client = FakeListingClient(FakeFrameKeys(cameras, seconds, NOON))
+    listing = Listing(stubbed(client), timedelta(seconds=IngestConfig().lookback_seconds))
     frames = sum(1 for _ in pairs(listing.full()))
     assert frames == cameras * seconds
     assert client.listed == frames * 2
@@ -133,8 +133,8 @@ def test_an_incremental_scan_costs_in_proportion_to_what_is_new(full: bool) -> N
 
 
 def test_what_comes_behind_is_found_in_the_end() -> None:
-    keys = Frames(2, 4000, NOON)
-    client = ListedClient(keys)
+    keys = FakeFrameKeys(2, 4000, NOON)
+    client = FakeListingClient(keys)
     listing = Listing(stubbed(client), HOUR)
     for _ in listing.full():
         pass
@@ -154,7 +154,7 @@ def test_what_comes_behind_is_found_in_the_end() -> None:
 
 
 def test_a_real_bucket_is_listed_from_the_watermark_on(bucket: Bucket, proxied: Proxy, full: bool) -> None:
-    """And a frame that appears is in a hand at once, though thousands of young sidecars are there."""
+    """And a frame that appears is leased at once, though thousands of young sidecars are there."""
     count = 10_000 if full else 100
     begin = datetime.now(UTC) - timedelta(minutes=count)
     done = [own(f"cam-{number % 2}", begin + timedelta(minutes=number)) for number in range(count)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from framecap.telemetry import checks as module
-from framecap.telemetry.checks import Health, Pulse
+from framecap.telemetry.checks import Health, Heartbeat
 
 
 @pytest.fixture
@@ -15,20 +15,20 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def test_a_pulse_that_stops_is_a_problem_and_one_that_rests_is_none(clock: list[float]) -> None:
-    pulse = Pulse("leasing", 30)
+def test_a_heartbeat_that_stops_is_a_problem_and_one_that_rests_is_none(clock: list[float]) -> None:
+    heartbeat = Heartbeat("leasing", 30)
     clock[0] += 1000
-    assert pulse.problem() is None, "it has not begun"
-    pulse.beat()
+    assert heartbeat.problem() is None, "it has not begun"
+    heartbeat.beat()
     clock[0] += 30
-    assert pulse.problem() is None
+    assert heartbeat.problem() is None
     clock[0] += 5
-    assert pulse.problem() == "leasing has not moved for 35 s"
-    pulse.beat()
-    assert pulse.problem() is None
-    pulse.rest()
+    assert heartbeat.problem() == "leasing has not moved for 35 s"
+    heartbeat.beat()
+    assert heartbeat.problem() is None
+    heartbeat.rest()
     clock[0] += 1000
-    assert pulse.problem() is None
+    assert heartbeat.problem() is None
 
 
 def test_a_process_in_which_nothing_is_at_work_lives_and_is_not_ready() -> None:
@@ -41,19 +41,19 @@ def test_a_process_in_which_nothing_is_at_work_lives_and_is_not_ready() -> None:
 
 def test_checks_count_while_they_are_watched_each_as_often_as_it_is() -> None:
     health = Health()
-    said: dict[str, str | None] = {"alive": None, "ready": None}
+    output: dict[str, str | None] = {"alive": None, "ready": None}
 
     def alive() -> str | None:
-        return said["alive"]
+        return output["alive"]
 
     def ready() -> str | None:
-        return said["ready"]
+        return output["ready"]
 
     with health.watching([alive], [ready]):
         assert (health.not_alive(), health.not_ready()) == ([], [])
-        said["ready"] = "no space left"
+        output["ready"] = "no space left"
         assert (health.not_alive(), health.not_ready()) == ([], ["no space left"])
-        said["alive"] = "it hangs"
+        output["alive"] = "it hangs"
         with health.watching([alive]):
             assert health.not_alive() == ["it hangs", "it hangs"]
         assert (health.not_alive(), health.not_ready()) == (["it hangs"], ["it hangs", "no space left"])

@@ -8,15 +8,15 @@ import logging
 
 import pytest
 
-from framecap.telemetry import TextLines, set_up_logging
+from framecap.telemetry import TextFormatter, set_up_logging
 
 
 def test_a_text_line_cannot_be_faked_by_a_name() -> None:
     record = logging.LogRecord("framecap", logging.WARNING, "f", 1, "a\nerror: fake\x1b[2J", (), None)
-    assert TextLines().format(record) == "warning: a\\nerror: fake\\x1b[2J"
+    assert TextFormatter().format(record) == "warning: a\\nerror: fake\\x1b[2J"
 
 
-def test_set_up_logging_writes_json_where_nobody_looks() -> None:
+def test_set_up_logging_writes_json_where_no_one_looks() -> None:
     stream = io.StringIO()
     set_up_logging("info", stream=stream)
     logging.getLogger("framecap.capture").info("opened %s", "rtsp://u:p@h/x", extra={"camera": "door"})

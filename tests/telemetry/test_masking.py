@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from framecap.telemetry import JsonLines, TextLines, mask, mask_all, without_secrets
+from framecap.telemetry import JsonFormatter, TextFormatter, mask, mask_all, without_secrets
 
 # A password is made of tokens that stand nowhere else, with anything between them; no token may survive.
 TOKEN = "Qz7Xv"
@@ -67,7 +67,7 @@ def fail(text: str) -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(addresses, messages, st.sampled_from([JsonLines(), TextLines()]))
+@given(addresses, messages, st.sampled_from([JsonFormatter(), TextFormatter()]))
 def test_log_lines_hold_no_password(url: str, message: str, formatter: logging.Formatter) -> None:
     try:
         fail(message.format(url))
@@ -77,7 +77,7 @@ def test_log_lines_hold_no_password(url: str, message: str, formatter: logging.F
     record.nested = {url: [url, {"of": (url, 3, None, True)}]}
     line = formatter.format(record)
     assert TOKEN not in line
-    if isinstance(formatter, JsonLines):
+    if isinstance(formatter, JsonFormatter):
         assert json.loads(line)["nested"] is not None
 
 

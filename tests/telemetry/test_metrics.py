@@ -115,8 +115,8 @@ def test_the_dashboard_is_one_that_grafana_reads(dashboard: dict[str, Any]) -> N
         assert panel["description"]
         assert panel["fieldConfig"]["defaults"] is not None
         assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
-        place = panel["gridPos"]
-        assert place["x"] + place["w"] <= 24
+        address = panel["gridPos"]
+        assert address["x"] + address["w"] <= 24
     for one, other in itertools.combinations((panel["gridPos"] for panel in panels), 2):
         apart = (
             one["x"] + one["w"] <= other["x"]

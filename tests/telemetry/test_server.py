@@ -68,11 +68,11 @@ def test_what_is_not_says_why_in_one_line_without_credentials(address: str, pati
     patient.alive = ["leasing has not moved for 40 s"]
     patient.ready = ["cannot write at 's3://key:Qz7Xv@bucket/x':\nno space", "and more"]
     assert ask(address, "/livez") == (503, "leasing has not moved for 40 s\n")
-    status, said = ask(address, "/readyz?probe=1")
+    status, output = ask(address, "/readyz?probe=1")
     assert status == 503
-    assert "no space; and more\n" in said
-    assert said.count("\n") == 1
-    assert "Qz7Xv" not in said
+    assert "no space; and more\n" in output
+    assert output.count("\n") == 1
+    assert "Qz7Xv" not in output
     patient.ready = ["x" * 10_000]
     assert len(ask(address, "/readyz")[1]) == 501
 
@@ -111,11 +111,11 @@ def test_anything_else_is_refused(address: str, method: str, path: str, status: 
 
 
 @pytest.mark.filterwarnings("error")
-def test_clients_that_idle_hang_up_or_talk_nonsense_hold_nobody_up(address: str, capfd: pytest.CaptureFixture[str]) -> None:
-    place = urlsplit(address)
-    assert place.hostname is not None
-    assert place.port is not None
-    idle = [socket.create_connection((place.hostname, place.port), 10) for _ in range(3 * module._MAX_CONNECTIONS)]
+def test_clients_that_idle_hang_up_or_talk_nonsense_hold_no_one_up(address: str, capfd: pytest.CaptureFixture[str]) -> None:
+    parsed = urlsplit(address)
+    assert parsed.hostname is not None
+    assert parsed.port is not None
+    idle = [socket.create_connection((parsed.hostname, parsed.port), 10) for _ in range(3 * module._MAX_CONNECTIONS)]
     for number, connection in enumerate(idle):
         connection.sendall((b"", b"GET /metrics HTTP/1.1\r\nHost: ", b"\x16\x03\x01\x00\xff\r\n\r\n")[number % 3])
     began = time.monotonic()
@@ -132,9 +132,9 @@ def test_clients_that_idle_hang_up_or_talk_nonsense_hold_nobody_up(address: str,
 def test_a_silent_client_is_left_after_a_while(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module._Handler, "timeout", 0.2)
     with serving("127.0.0.1", 0, patient) as address:
-        place = urlsplit(address)
-        assert place.port is not None
-        with socket.create_connection((place.hostname, place.port), 10) as connection:
+        parsed = urlsplit(address)
+        assert parsed.port is not None
+        with socket.create_connection((parsed.hostname, parsed.port), 10) as connection:
             assert connection.recv(100) == b""
 
 
@@ -147,7 +147,7 @@ def test_a_port_in_use_or_an_unknown_host_is_a_wrong_configuration(address: str,
         pass
 
 
-def test_who_can_reach_it_is_said(patient: Patient, caplog: pytest.LogCaptureFixture) -> None:
+def test_who_can_reach_it_is_reported(patient: Patient, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "framecap"):
         with serving("127.0.0.1", 0, patient):
             pass

@@ -24,21 +24,21 @@ from hypothesis import strategies as st
 from framecap.config import StoreConfig
 from framecap.errors import ConfigError, StoreUnavailable
 from framecap.frames import embed_position
-from framecap.sidecar import Alternative, Sidecar, Token, decode
+from framecap.sidecars.sidecar import Alternative, FirstLook, Sidecar, Token, decode
 from framecap.stores import open_store
 from framecap.stores.base import Store
-from framecap.timeline.export import pictures
-from framecap.timeline.export.finished import finished_file
+from framecap.timeline.export import image_datasets
+from framecap.timeline.export.atomic_output import finished_file
 from framecap.timeline.export.formats import FORMATS
 from framecap.timeline.export.lines import image_id
 from framecap.timeline.export.subtitles import Srt, WebVtt
 from framecap.timeline.export.writer import Writer
 from framecap.timeline.segments import segments
+from tests.sidecars.committing import MODEL, NOON, SECOND, make, own
 from tests.system_packages import needs_package
-from tests.timeline.committing import NOON, SECOND, make, own
 
 GAP = timedelta(seconds=60)
-JPEG = b"\xff\xd8\xff\xe0 a picture \xff\xd9"
+JPEG = b"\xff\xd8\xff\xe0 an image \xff\xd9"
 
 
 @pytest.fixture
@@ -47,8 +47,8 @@ def store(tmp_path: Path) -> Store:
 
 
 def at(second: float, caption: str | None, position: bool = True, **changed: Any) -> Sidecar:
-    place = {"position": second} if position else {}
-    return make(own("clip", NOON + second * SECOND), caption=caption, **place, **changed)
+    address = {"position": second} if position else {}
+    return make(own("clip", NOON + second * SECOND), caption=caption, **address, **changed)
 
 
 def written(form: str, sidecars: list[Sidecar], store: Store, to: Path) -> Writer:
@@ -61,10 +61,16 @@ def written(form: str, sidecars: list[Sidecar], store: Store, to: Path) -> Write
 def everything() -> list[Sidecar]:
     return [
         at(0, "A dog & a <cat>."),
-        at(1, "A dog & a <cat>.", tokens=[Token(text="a", log_probability=-0.5)], steady_caption="A dog."),
+        at(1, "A dog & a <cat>.", tokens=[Token(text="a", log_probability=-0.5)], steady_caption="A dog.", new_scene=True),
         at(2, None),
         at(3, "Ünïcode, 狗, \u2028 and\nlines --> \x00.", alternatives=[Alternative(caption="A.", confidence=0.1)]),
-        make("photos/COCO_val2014_000000391895.jpg", NOON + 9 * SECOND, "A bike.", uncertain=True),
+        make(
+            "photos/COCO_val2014_000000391895.jpg",
+            NOON + 9 * SECOND,
+            "A bike.",
+            uncertain=True,
+            first_look=FirstLook(caption="A dog.", confidence=0.1, uncertain=True, model=MODEL),
+        ),
     ]
 
 
@@ -127,12 +133,12 @@ def test_what_the_parsers_read_is_what_the_segments_say(drawn: list[tuple[int, s
         for segment in segments(sidecars)
     ]
     vtt = webvtt.from_string("".join(WebVtt().pieces(sidecars)))
-    said = [(_seconds(cue.start), _seconds(cue.end), cue.text) for cue in vtt.captions]
-    assert [pytest.approx(each[:2], abs=0.0006) for each in expected if each[2]] == [each[:2] for each in said]
-    assert [_unescaped(each[2]) for each in said] == [each[2] for each in expected if each[2]]
+    output = [(_seconds(cue.start), _seconds(cue.end), cue.text) for cue in vtt.captions]
+    assert [pytest.approx(each[:2], abs=0.0006) for each in expected if each[2]] == [each[:2] for each in output]
+    assert [_unescaped(each[2]) for each in output] == [each[2] for each in expected if each[2]]
     subtitles = list(srt.parse("".join(Srt().pieces(sidecars))))
     assert [each.content for each in subtitles] == [_without_tags(each[2]) for each in expected if each[2]]
-    assert [each.start.total_seconds() for each in subtitles] == pytest.approx([each[0] for each in said])
+    assert [each.start.total_seconds() for each in subtitles] == pytest.approx([each[0] for each in output])
 
 
 def _printable(text: str) -> str:
@@ -170,7 +176,7 @@ def test_a_player_reads_them(form: str, tmp_path: Path, store: Store) -> None:
 
 @pytest.mark.parametrize("form", ["vtt", "srt"])
 def test_a_player_shows_them_in_time(form: str, tmp_path: Path, store: Store) -> None:
-    """A black video of four seconds, ten pictures each, with its subtitles drawn: where it is not black, one is shown."""
+    """A black video of four seconds, ten images each, with its subtitles drawn: where it is not black, one is shown."""
     ffmpeg = needs_package("ffmpeg", "/usr/bin/ffmpeg")
     written(form, [at(1, "A dog."), at(2, None), at(200, "Later.")], store, tmp_path / f"captions.{form}")
     black = ["-f", "lavfi", "-i", "color=black:size=320x240:rate=10:duration=4"]
@@ -203,7 +209,8 @@ def test_a_parquet_table_has_every_field(tmp_path: Path, store: Store, monkeypat
                 again.setdefault(part, {})[field] = value
             else:
                 again[name] = value
-        again = {name: None if isinstance(v, dict) and set(v.values()) == {None} else v for name, v in again.items()}
+        none = {name for name, v in again.items() if isinstance(v, dict) and all(one is None for one in v.values())}
+        again |= dict.fromkeys(none)
         assert Sidecar.model_validate(again) == sidecar
 
 
@@ -244,7 +251,7 @@ def test_cocos_own_tools_read_the_results(tmp_path: Path, store: Store) -> None:
     assert json.loads((tmp_path / "results.json").read_text()) == []
 
 
-# --- pictures ---
+# --- images ---
 
 
 @pytest.fixture
@@ -282,9 +289,9 @@ def read_samples(iterators: Any, shards: list[str]) -> list[dict[str, Any]]:
 def test_a_webdataset_reads_back(
     webdataset_iterators: Any, tmp_path: Path, store: Store, photos: list[Sidecar], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pictures, "SAMPLES_OF_A_SHARD", 2)
+    monkeypatch.setattr(image_datasets, "SAMPLES_OF_A_SHARD", 2)
     writer = written("webdataset", photos, store, tmp_path / "frames-%02d.tar")
-    assert (writer.written, writer.left_out) == (3, 1)
+    assert (writer.written, writer.skipped) == (3, 1)
     shards = [str(tmp_path / f"frames-{number:02}.tar") for number in range(2)]
     samples = read_samples(webdataset_iterators, shards)
     assert [each["__key__"] for each in samples] == ["000000000", "000000001", "000000002"]
@@ -301,7 +308,7 @@ def test_a_pattern_that_is_none(name: str, tmp_path: Path, store: Store, photos:
         written("webdataset", photos, store, tmp_path / name)
 
 
-def test_pairs_of_pictures_and_texts(tmp_path: Path, store: Store, photos: list[Sidecar]) -> None:
+def test_pairs_of_images_and_texts(tmp_path: Path, store: Store, photos: list[Sidecar]) -> None:
     written("txt", photos, store, tmp_path / "pairs")
     assert sorted(path.name for path in (tmp_path / "pairs").iterdir()) == [
         "clip-20261122T120000.000000Z-00000000.jpg",
@@ -332,10 +339,10 @@ def test_a_name_as_long_as_a_key_may_be(tmp_path: Path, store: Store) -> None:
     assert written("txt", [make(key, NOON, "A dog.")], store, tmp_path / "pairs").written == 1
 
 
-def test_a_sidecar_whose_key_names_no_frame_is_left_out(tmp_path: Path, store: Store, photos: list[Sidecar]) -> None:
+def test_a_sidecar_whose_key_names_no_frame_is_skipped(tmp_path: Path, store: Store, photos: list[Sidecar]) -> None:
     hostile = photos[0].model_copy(update={"frame": photos[0].frame.model_copy(update={"key": "../../etc/passwd"})})
     writer = written("txt", [hostile, photos[1]], store, tmp_path / "pairs")
-    assert (writer.written, writer.left_out) == (1, 1)
+    assert (writer.written, writer.skipped) == (1, 1)
 
 
 # --- what holds for all of them ---
@@ -375,7 +382,7 @@ def test_a_folder_that_is_not_empty_is_left_alone(form: str, tmp_path: Path, sto
         written(form, photos, store, tmp_path / "out")
 
 
-def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+def test_an_address_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere.*No such file"), finished_file(tmp_path / "nowhere" / "out") as path:
         path.write_text("")
     with pytest.raises(StoreUnavailable, match="No space left"), finished_file(tmp_path / "out"):

@@ -19,14 +19,14 @@ from hypothesis import strategies as st
 from framecap.config import IngestConfig, StoreConfig, TimelineConfig
 from framecap.errors import ConfigError, StoreUnavailable
 from framecap.frames import sidecar_key
-from framecap.sidecar import Failure, encode
+from framecap.sidecars.sidecar import Failure, encode
 from framecap.stores import open_store
 from framecap.stores.base import Store
 from framecap.timeline.search.hits import HitPage
 from framecap.timeline.search.index import Index, open_index
 from framecap.timeline.search.update import Updated
 from tests.command import environment
-from tests.timeline.committing import NOON, SECOND, commit, make, own, replace
+from tests.sidecars.committing import NOON, SECOND, commit, make, own, replace
 
 
 @pytest.fixture
@@ -208,7 +208,7 @@ def test_what_is_replaced_or_deleted_is_noticed(store: Store, filled: Index) -> 
 
 
 def test_many_frames_of_one_moment(store: Store, index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("framecap.timeline.search.rows._ROOM", 2)
+    monkeypatch.setattr("framecap.timeline.search.rows._CAPACITY", 2)
     for number in range(11):
         commit(store, f"photos/{number:02}.jpg", NOON, f"Photo {number}.")
     commit(store, "photos/later.jpg", NOON + SECOND, "The last photo.")
@@ -257,7 +257,7 @@ def test_one_updates_while_others_read(store: Store, filled: Index) -> None:
 
 
 def test_updates_and_searches_from_many_threads(store: Store, filled: Index) -> None:
-    trouble: list[BaseException] = []
+    outage: list[BaseException] = []
     over = threading.Event()
 
     def guarded(work: object) -> None:
@@ -265,7 +265,7 @@ def test_updates_and_searches_from_many_threads(store: Store, filled: Index) -> 
             while not over.is_set():
                 work()  # type: ignore[operator]
         except BaseException as error:
-            trouble.append(error)
+            outage.append(error)
 
     other = Index(store, filled.path, gap_seconds=60)
     works = [filled.update, other.update, lambda: filled.search("dog"), lambda: other.search("horse")]
@@ -274,12 +274,12 @@ def test_updates_and_searches_from_many_threads(store: Store, filled: Index) -> 
         thread.start()
     for number in range(30):
         caption(store, 7000 + 100 * number, f"Horse {number}.")
-    while len(found(filled, "horse", limit=50)) < 30 and not trouble:
+    while len(found(filled, "horse", limit=50)) < 30 and not outage:
         pass
     over.set()
     for thread in threads:
         thread.join(20)
-    assert trouble == []
+    assert outage == []
 
 
 UPDATE = """
@@ -287,7 +287,7 @@ import sys
 from pathlib import Path
 from framecap.config import StoreConfig
 from framecap.frames import sidecar_key
-from framecap.sidecar import encode
+from framecap.sidecars.sidecar import encode
 from framecap.stores import open_store
 from framecap.timeline.search.index import Index
 read = 0

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from framecap.sidecar import Sidecar
+from framecap.sidecars.sidecar import Sidecar
 from framecap.timeline.segments import FIRST_STEP, GAP, Segment, Segmenter, same_words, segments
-from tests.timeline.committing import MODEL, NOON, SECOND, make, own
+from tests.sidecars.committing import MODEL, NOON, SECOND, make, own
 
 
 def seen(second: float, caption: str | None, camera: str = "door", **changed: Any) -> Sidecar:

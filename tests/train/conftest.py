@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from tests.train.made_up import make_folder, plain_material
-from train.dataset import DataFolder
-from train.material import Material
+from tests.train.synthetic import make_folder, plain_material
+from train.data.batches import TrainingData
+from train.data.dataset import DataFolder
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +19,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> DataFolder:
 
 
 @pytest.fixture(scope="session")
-def material(folder: DataFolder) -> Material:
+def material(folder: DataFolder) -> TrainingData:
     """Features that show plainly what is to be said: what is tested is the training."""
     return plain_material(folder)
 

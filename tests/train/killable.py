@@ -14,10 +14,10 @@ from pathlib import Path
 
 import torch
 
-import train.run
-from tests.train.made_up import CONFIG, HERE, plain_material, plain_model
-from train.dataset import DataFolder
-from train.fit import fit
+import train.training.run
+from tests.train.synthetic import CONFIG, HERE, plain_material, plain_model
+from train.data.dataset import DataFolder
+from train.training.fit import fit
 
 LONG = CONFIG.model_copy(
     update={
@@ -52,12 +52,12 @@ def main() -> None:
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
-def _die_in_a_save(number: int | None, torn: bool) -> None:
+def _die_in_a_save(number: int | None, truncated: bool) -> None:
     """At the save of this number: kill -9 when half of the file is written, or just before it gets its name."""
     if number is None:
         return
     saves = 0
-    write = train.run.write_durably
+    write = train.training.run.write_durably
 
     def killed(path: Path, data: bytes | memoryview) -> None:
         nonlocal saves
@@ -66,10 +66,10 @@ def _die_in_a_save(number: int | None, torn: bool) -> None:
             write(path, data)
             return
         whole = memoryview(data)
-        path.with_name(f".{path.name}.part").write_bytes(whole[: len(whole) // 2] if torn else whole)
+        path.with_name(f".{path.name}.part").write_bytes(whole[: len(whole) // 2] if truncated else whole)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    train.run.write_durably = killed
+    train.training.run.write_durably = killed
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ reader, writer = os.pipe()
 if os.fork() == 0:
     os.close(writer)
     print("ready", flush=True)
-    os.read(int(sys.argv[2]), 1)  # as a reader of pictures that outlives a killed run
+    os.read(int(sys.argv[2]), 1)  # as a reader of images that outlives a killed run
     os._exit(0)
 os.close(reader)
 os.read(int(sys.argv[2]), 1)
@@ -45,7 +45,7 @@ def test_a_claimed_folder_is_refused_until_its_process_is_dead(tmp_path: Path) -
     os.close(reader)
 
 
-def test_a_folder_that_cannot_be_claimed_is_said(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_claimed_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot be written \(No such"), claimed(tmp_path / "nowhere"):
         pass
 

@@ -46,11 +46,11 @@ def test_every_command_is_in_the_guide() -> None:
 
 def test_the_error_messages_of_the_guide_are_the_programs() -> None:
     page = GUIDES[0].read_text()
-    said = re.findall(r"^\| `([^`]+)` \|", page[page.index("## When it fails") :], re.MULTILINE)
-    rooms = (ROOT / "train", ROOT / "framecap" / "captioning")
-    files = [path for room in rooms for path in sorted(room.rglob("*.py"))]
+    output = re.findall(r"^\| `([^`]+)` \|", page[page.index("## When it fails") :], re.MULTILINE)
+    packages = (ROOT / "train", ROOT / "framecap" / "captioning")
+    files = [path for module in packages for path in sorted(module.rglob("*.py"))]
     source = " ".join(re.sub(r'"\n\s+f?"', "", path.read_text()) for path in files)
-    assert len(said) > 5
-    for message in said:
+    assert len(output) > 5
+    for message in output:
         for part in re.split(r"nan|: no Java here|not measured: METEOR|\*", message):
             assert part in source, message

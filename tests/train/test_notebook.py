@@ -9,10 +9,10 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from tests.train.made_up import CONFIG, HERE, plain_model
-from train.dataset import DataFolder
-from train.fit import fit
-from train.material import Material
+from tests.train.synthetic import CONFIG, HERE, plain_model
+from train.data.batches import TrainingData
+from train.data.dataset import DataFolder
+from train.training.fit import fit
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "train" / "explore.ipynb"
@@ -25,7 +25,7 @@ def test_the_notebook_is_committed_without_outputs() -> None:
 
 
 def test_the_notebook_runs(
-    folder: DataFolder, material: Material, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: DataFolder, material: TrainingData, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fit(CONFIG, material, plain_model(CONFIG, folder), tmp_path / "run", HERE)
     names = {"DATA": str(folder.path), "RUN": str(tmp_path / "run"), "BUNDLE": str(tiny_bundle), "SPLIT": "VAL", "PHOTOS": 4}

@@ -11,7 +11,7 @@ import sys
 
 import torch
 
-from tests.train.made_up import free_port
+from tests.train.synthetic import free_port
 from train.__main__ import main
 
 

@@ -11,14 +11,14 @@ import pytest
 from framecap.captioning.caption import Caption, Images, ModelName
 from framecap.config import WorkerConfig
 from framecap.errors import ConfigError, NonFiniteOutput
-from framecap.upkeep.gate import Golden, Side, Thresholds, Verdict, compare, golden_set, judge, words_of
+from framecap.upkeep.gate import GoldenFrame, ModelResult, Thresholds, Verdict, compare, golden_set, judge, words_of
 from tests import command
 from tests.worker.fakes import ScriptedCaptioner, fill
-from tests.worker.pictures import encoded, scene
-from train.scores import score
+from tests.worker.images import encoded, scene
+from train.evaluation.scores import score
 
-SAID = ("A dog runs.", "A cat sleeps.", "Two boys play.", "A man sits.", "A red car.")
-REFERENCES = {n: f"{SAID[n % 5]}\nthere is {SAID[n % 5].lower()}\n" for n in range(12)}
+OUTPUT = ("A dog runs.", "A cat sleeps.", "Two boys play.", "A man sits.", "A red car.")
+REFERENCES = {n: f"{OUTPUT[n % 5]}\nthere is {OUTPUT[n % 5].lower()}\n" for n in range(12)}
 
 
 def fill_golden(root: Path, references: dict[int, str] | None = None) -> None:
@@ -28,20 +28,20 @@ def fill_golden(root: Path, references: dict[int, str] | None = None) -> None:
 
 def side(
     texts: Sequence[str | Exception], seconds: float = 1.0, confidence: float = 0.5, uncertain: bool | None = False
-) -> Side:
+) -> ModelResult:
     answers = [
         text if isinstance(text, Exception) else Caption(text, confidence, (), (), uncertain=uncertain) for text in texts
     ]
-    return Side("m", "0" * 64, answers, seconds)
+    return ModelResult("m", "0" * 64, answers, seconds)
 
 
-def golden(references: bool = True) -> list[Golden]:
+def golden(references: bool = True) -> list[GoldenFrame]:
     lines = [tuple(map(words_of, REFERENCES[n].splitlines())) if references else () for n in range(12)]
-    return [Golden(f"{n}.jpg", Path(f"{n}.jpg"), several) for n, several in enumerate(lines)]
+    return [GoldenFrame(f"{n}.jpg", Path(f"{n}.jpg"), several) for n, several in enumerate(lines)]
 
 
-RIGHT = [SAID[n % 5] for n in range(12)]
-WRONG = [SAID[(n + 1) % 5] for n in range(12)]
+RIGHT = [OUTPUT[n % 5] for n in range(12)]
+WRONG = [OUTPUT[(n + 1) % 5] for n in range(12)]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ WRONG = [SAID[(n + 1) % 5] for n in range(12)]
         (WRONG, RIGHT, Thresholds(gain=100), None),
         (RIGHT, WRONG, Thresholds(), "CIDEr-D changes by -"),
         (RIGHT, RIGHT, Thresholds(gain=0.1), r"CIDEr-D changes by \+0.00, less than \+0.1"),
-        (RIGHT, [*RIGHT[:-1], NonFiniteOutput("NaN")], Thresholds(gain=-1000), "fails on 1 pictures, the old one on 0"),
+        (RIGHT, [*RIGHT[:-1], NonFiniteOutput("NaN")], Thresholds(gain=-1000), "fails on 1 images, the old one on 0"),
     ],
 )
 def test_who_passes_with_references(
@@ -72,7 +72,7 @@ def test_who_passes_with_references(
         (side(RIGHT), side(RIGHT, seconds=2.1), r"0.48 of the old one's speed, less than 0.5"),
     ],
 )
-def test_who_passes_without_references(old: Side, new: Side, problem: str | None) -> None:
+def test_who_passes_without_references(old: ModelResult, new: ModelResult, problem: str | None) -> None:
     check(judge(golden(references=False), old, new, Thresholds()), problem)
 
 
@@ -80,15 +80,15 @@ def check(verdict: Verdict, problem: str | None) -> None:
     if problem is None:
         assert verdict.problems == ()
     else:
-        (said,) = verdict.problems
+        (output,) = verdict.problems
         with pytest.raises(AssertionError, match=problem):
-            raise AssertionError(said)
+            raise AssertionError(output)
 
 
 def test_scores_are_those_of_training() -> None:
-    said = [*RIGHT[:6], *WRONG[6:]]
-    verdict = judge(golden(), side(WRONG), side(said), Thresholds())
-    expected = score([words_of(text) for text in said], [one.references for one in golden()])
+    output = [*RIGHT[:6], *WRONG[6:]]
+    verdict = judge(golden(), side(WRONG), side(output), Thresholds())
+    expected = score([words_of(text) for text in output], [one.references for one in golden()])
     assert verdict.new is not None
     assert sum(verdict.new.cider_d) / 12 == pytest.approx(expected.cider_d, abs=1e-3)
     assert verdict.new.bleu_4 == pytest.approx(expected.bleu_4, abs=1e-6)
@@ -97,7 +97,7 @@ def test_scores_are_those_of_training() -> None:
     assert verdict.interval[0] < verdict.gain < verdict.interval[1]
 
 
-def test_each_model_gets_pictures_of_its_size_and_a_broken_picture_stays_its_own(tmp_path: Path) -> None:
+def test_each_model_gets_images_of_its_size_and_a_broken_image_stays_its_own(tmp_path: Path) -> None:
     fill_golden(tmp_path)
     (tmp_path / "a/03.jpg").write_bytes(b"<html>")
 
@@ -123,10 +123,10 @@ def test_each_model_gets_pictures_of_its_size_and_a_broken_picture_stays_its_own
 def test_what_is_no_golden_set(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such folder"):
         golden_set(tmp_path / "x")
-    with pytest.raises(ConfigError, match="0 pictures are too few to judge by: 10 at least"):
+    with pytest.raises(ConfigError, match="0 images are too few to judge by: 10 at least"):
         golden_set(tmp_path)
     fill_golden(tmp_path, {n: text for n, text in REFERENCES.items() if n != 7})
-    with pytest.raises(ConfigError, match=r"1 of 12 pictures have no references, first of all a/07\.jpg: write captions"):
+    with pytest.raises(ConfigError, match=r"1 of 12 images have no references, first of all a/07\.jpg: write captions"):
         golden_set(tmp_path)
     (tmp_path / "a/07.jpg.txt").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match=r"07\.jpg\.txt: cannot be read"):
@@ -143,12 +143,12 @@ def test_the_command(tiny_bundle: Path, tmp_path: Path) -> None:
     arguments = ("gate", tiny_bundle, "--golden", "golden", "--min-speed", "0.001")
     done = command.run(*arguments, "--bundle", tiny_bundle, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "golden set: 12 pictures, with references" in done.stdout
+    assert "golden set: 12 images, with references" in done.stdout
     assert "0 of 12 captions change" in done.stdout
     assert done.stdout.splitlines()[-1] == "passed"
     done = command.run(*arguments, "--json", cwd=tmp_path)
     found = json.loads(done.stdout)
     assert done.returncode == (0 if found["passed"] else 1)
-    assert (found["old"]["name"], found["new"]["name"], len(found["pictures"])) == ("default", "tiny", 12)
+    assert (found["old"]["name"], found["new"]["name"], len(found["images"])) == ("default", "tiny", 12)
     done = command.run("gate", tmp_path / "nothing", "--golden", "golden", cwd=tmp_path)
     assert (done.returncode, "no model bundle here" in done.stderr) == (2, True)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from framecap import sidecar
 from framecap.frames import sidecar_key
+from framecap.sidecars import sidecar
 from tests import command
 from tests.s3 import Bucket
 from tests.upkeep.test_retry import GOOD, failed
@@ -32,18 +32,18 @@ def test_failed_frames_of_a_bucket_are_seen_and_done_again_through_kills(bucket:
         return {name: whole[name] for name in ("pending", "captioned", "failed", "torn")}
 
     assert status() == {"pending": 1, "captioned": 0, "failed": 40, "torn": 0}
-    told: list[str] = []
+    reported: list[str] = []
     with command.start("retry", "--runtime", "null", *arguments, cwd=tmp_path, **settings) as process:
         assert process.stdout is not None
-        told += [json.loads(process.stdout.readline())["key"] for _ in range(3)]
+        reported += [json.loads(process.stdout.readline())["key"] for _ in range(3)]
         process.kill()
-        told += [json.loads(line)["key"] for line in process.stdout if line.endswith("\n")]
-    standing = status()
-    assert standing["captioned"] >= len(told)
-    assert standing["captioned"] + standing["failed"] == 40
+        reported += [json.loads(line)["key"] for line in process.stdout if line.endswith("\n")]
+    counts = status()
+    assert counts["captioned"] >= len(reported)
+    assert counts["captioned"] + counts["failed"] == 40
     rest = command.run("retry", "--runtime", "null", *arguments, cwd=tmp_path, **settings)
     assert rest.returncode == 0, rest.stderr
-    told += [json.loads(line)["key"] for line in rest.stdout.splitlines()]
-    assert max(Counter(told).values()) == 1
+    reported += [json.loads(line)["key"] for line in rest.stdout.splitlines()]
+    assert max(Counter(reported).values()) == 1
     assert status() == {"pending": 1, "captioned": 40, "failed": 0, "torn": 0}
     assert {sidecar.decode(bucket.get(sidecar_key(key))).status for key in keys} == {"captioned"}

@@ -20,7 +20,7 @@ from framecap.frames import FrameName, make_key, sidecar_key
 from framecap.stores import open_store
 from framecap.stores.base import Store
 from framecap.stores.s3_client import make_client
-from framecap.upkeep.prune import Old, Pruned, parse_age, prune
+from framecap.upkeep.prune import OldFrame, Pruned, parse_age, prune
 from tests import command
 from tests.s3 import Bucket
 from tests.stores.killed import store_of
@@ -29,13 +29,13 @@ from tests.worker.fakes import fill
 
 NOW = datetime.now(UTC)
 MONTH_AGO = NOW - timedelta(days=30)
-DONE = b'{"status": "captioned"}'
+DONE = b'{"status": "captioned", "frame": {}}'
 OLD = [make_key(FrameName("door", MONTH_AGO - timedelta(hours=hour, days=1), hour)) for hour in range(5)]
 NEW = [make_key(FrameName("door", NOW - timedelta(hours=hour), hour)) for hour in range(5)]
 
 
 def done(keys: list[str]) -> dict[str, bytes]:
-    return {name: data for key in keys for name, data in ((key, b"picture"), (sidecar_key(key), DONE))}
+    return {name: data for key in keys for name, data in ((key, b"image"), (sidecar_key(key), DONE))}
 
 
 def files(root: Path) -> set[str]:
@@ -47,8 +47,8 @@ def age(root: Path, *names: str) -> None:
         os.utime(root / name, ((NOW - timedelta(days=40)).timestamp(),) * 2)
 
 
-def take(store: Store, old: Old | None = None, dry_run: bool = False) -> Pruned:
-    return prune(store, old or Old(MONTH_AGO), dry_run, lambda: None)
+def take(store: Store, old: OldFrame | None = None, dry_run: bool = False) -> Pruned:
+    return prune(store, old or OldFrame(MONTH_AGO), dry_run, lambda: None)
 
 
 @pytest.mark.parametrize("kind", ["local", "mounted"])
@@ -71,7 +71,7 @@ def test_what_is_old_goes_with_its_sidecar_and_the_empty_hours_and_nothing_else(
     assert files(tmp_path) == before
     pruned = take(store)
     assert pruned == would_go
-    assert (pruned.everything.frames, pruned.everything.bytes) == (7, 7 * len(b"picture"))
+    assert (pruned.everything.frames, pruned.everything.bytes) == (7, 7 * len(b"image"))
     assert {name: gone.frames for name, gone in pruned.cameras.items()} == {"door": 5, "yard": 1, "unsorted": 1}
     assert files(tmp_path) == set(done(NEW)) | set(others)
     folders = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_dir()}
@@ -96,10 +96,10 @@ def test_pending_and_failed_frames_and_other_cameras_as_is_asked(tmp_path: Path)
     fill(tmp_path, {OLD[4]: b"x", sidecar_key(OLD[4]): failed(OLD[4], "truncated")})
     age(tmp_path, "gate/old.jpg")
     store = store_of("local", tmp_path.resolve())
-    pruned = take(store, Old(MONTH_AGO, camera="door", failed=False))
+    pruned = take(store, OldFrame(MONTH_AGO, camera="door", failed=False))
     assert (pruned.everything.frames, pruned.kept_failed, pruned.kept_pending) == (2, 1, 2)
     assert files(tmp_path) == {OLD[2], OLD[3], sidecar_key(OLD[3]), OLD[4], sidecar_key(OLD[4]), *done(["gate/old.jpg"])}
-    pruned = take(store, Old(MONTH_AGO, camera="door", pending=True))
+    pruned = take(store, OldFrame(MONTH_AGO, camera="door", pending=True))
     assert (pruned.everything.frames, pruned.kept_failed, pruned.kept_pending) == (3, 0, 0)
     assert files(tmp_path) == {*done(["gate/old.jpg"])}
 
@@ -109,7 +109,7 @@ def test_sidecars_without_a_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     young = {sidecar_key(key): DONE for key in NEW}
     fill(tmp_path, {sidecar_key(key): DONE for key in OLD} | young | {"yard/x.jpg.json": DONE})
     store = store_of("local", tmp_path.resolve())
-    assert take(store, Old(MONTH_AGO, orphans=False)).orphans == 0
+    assert take(store, OldFrame(MONTH_AGO, orphans=False)).orphans == 0
     assert len(files(tmp_path)) == 11
     assert take(store).orphans == 5
     assert files(tmp_path) == set(young) | {"yard/x.jpg.json"}
@@ -136,12 +136,12 @@ def test_a_frame_that_was_replaced_since_it_was_listed_stays(tmp_path: Path, mon
     assert files(tmp_path) == set(done(["yard/latest.jpg"]))
 
 
-def test_sidecars_in_a_place_of_their_own_go_with_their_frames(tmp_path: Path) -> None:
-    fill(tmp_path / "frames", dict.fromkeys([*OLD, *NEW], b"picture"))
+def test_sidecars_in_an_address_of_their_own_go_with_their_frames(tmp_path: Path) -> None:
+    fill(tmp_path / "frames", dict.fromkeys([*OLD, *NEW], b"image"))
     fill(tmp_path / "sidecars", {sidecar_key(key): DONE for key in (*OLD, *NEW, "lone/a.jpg")} | {"report.json": b"x"})
     age(tmp_path / "sidecars", "lone/a.jpg.json")
     store = open_store(StoreConfig(frames=str(tmp_path / "frames"), sidecars=str(tmp_path / "sidecars")))
-    assert take(store, Old(MONTH_AGO, orphans=False)).everything.frames == 5
+    assert take(store, OldFrame(MONTH_AGO, orphans=False)).everything.frames == 5
     assert files(tmp_path / "frames") == set(NEW)
     assert files(tmp_path / "sidecars") == {sidecar_key(key) for key in (*NEW, "lone/a.jpg")} | {"report.json"}
     assert not (tmp_path / "sidecars" / OLD[4]).parent.exists()
@@ -151,7 +151,7 @@ DYING = """
 import os, signal, sys
 from datetime import datetime
 from pathlib import Path
-from framecap.upkeep.prune import Old, prune
+from framecap.upkeep.prune import OldFrame, prune
 from tests.stores.killed import store_of
 
 left, unlink = int(sys.argv[2]), os.unlink
@@ -162,7 +162,7 @@ def unlink_or_die(*arguments, **options):
     left -= 1
     unlink(*arguments, **options)
 os.unlink = unlink_or_die
-prune(store_of("local", Path(sys.argv[1])), Old(datetime.fromisoformat(sys.argv[3])), False, lambda: None)
+prune(store_of("local", Path(sys.argv[1])), OldFrame(datetime.fromisoformat(sys.argv[3])), False, lambda: None)
 """
 
 
@@ -185,14 +185,14 @@ def test_killed_before_any_deletion_no_frame_is_pending_and_the_next_run_ends_it
 def test_a_worker_goes_on_while_frames_are_pruned(tmp_path: Path) -> None:
     root = tmp_path / "frames"
     fill(root, done([*OLD, *NEW]))
-    picture = (command.ROOT / "docs/images/zones.jpg").read_bytes()
+    image = (command.ROOT / "docs/images/zones.jpg").read_bytes()
     with command.start("work", "--frames", root, "--runtime", "null", cwd=tmp_path) as worker:
         try:
-            fill(root, {"gate/1.jpg": picture})
+            fill(root, {"gate/1.jpg": image})
             wait_for(root / "gate/1.jpg.json")
             took = command.run("prune", "--frames", root, "--older-than", "30d", "--yes", cwd=tmp_path)
             assert json.loads(took.stdout)["frames"] == 5, took.stderr
-            fill(root, {"gate/2.jpg": picture})
+            fill(root, {"gate/2.jpg": image})
             wait_for(root / "gate/2.jpg.json")
         finally:
             worker.send_signal(signal.SIGTERM)
@@ -217,7 +217,7 @@ def test_a_bucket_is_pruned_in_few_requests(bucket: Bucket, monkeypatch: pytest.
     pruned = take(bucket.store())
     assert (pruned.everything.frames, pruned.orphans) == (5, 0)
     assert set(bucket.paths()) == set(done(NEW)) | {sidecar_key("door/lone.jpg"), "captions.vtt"}
-    assert take(bucket.store(), Old(datetime.now(UTC) + timedelta(seconds=5))).orphans == 1
+    assert take(bucket.store(), OldFrame(datetime.now(UTC) + timedelta(seconds=5))).orphans == 1
     assert bucket.paths() == ["captions.vtt"]
 
 
@@ -230,23 +230,23 @@ def test_in_a_bucket_a_foreign_frame_that_was_replaced_since_it_was_listed_stays
         bucket.put(name, data)
     store = bucket.store()
     monkeypatch.setattr(store, "stat", None)  # who prunes may list and delete, and read nothing
-    soon = Old(datetime.now(UTC) + timedelta(seconds=5))
+    soon = OldFrame(datetime.now(UTC) + timedelta(seconds=5))
 
     def seen() -> None:
         nonlocal listed
         listed += 1
         if listed == 2 + len(names):  # the first batches are deleted by then
             for name in names[:1] + names[-1:]:
-                bucket.put(name, b"another picture")
+                bucket.put(name, b"another image")
 
     listed = 0
     pruned = prune(store, soon, False, seen)
     assert (pruned.everything.frames, pruned.kept_changed) == (6, 1)
     assert set(bucket.paths()) == {names[0], *done(names[-1:])}
-    assert bucket.get(names[-1]) == b"another picture"
+    assert bucket.get(names[-1]) == b"another image"
 
 
-def test_who_may_not_delete_in_a_bucket_is_told_which_right_is_missing(
+def test_who_may_not_delete_in_a_bucket_is_reported_which_right_is_missing(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, data in done(OLD).items():
@@ -285,12 +285,12 @@ def test_an_age_before_all_years(tmp_path: Path) -> None:
     assert "Traceback" not in wrong.stderr
 
 
-def test_without_a_terminal_it_wants_to_be_told(tmp_path: Path) -> None:
+def test_without_a_terminal_it_wants_to_be_reported(tmp_path: Path) -> None:
     fill(tmp_path / "frames", done(OLD))
     arguments = ("prune", "--older-than", "30d")
-    told = command.run(*arguments, cwd=tmp_path)
-    assert (told.returncode, told.stdout) == (2, "")
-    assert "--yes to delete, or --dry-run" in told.stderr
+    reported = command.run(*arguments, cwd=tmp_path)
+    assert (reported.returncode, reported.stdout) == (2, "")
+    assert "--yes to delete, or --dry-run" in reported.stderr
     seen = command.run(*arguments, "--dry-run", cwd=tmp_path)
     assert (json.loads(seen.stdout)["frames"], json.loads(seen.stdout)["dry_run"]) == (5, True)
     assert files(tmp_path / "frames") == set(done(OLD))

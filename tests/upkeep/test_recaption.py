@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from framecap import sidecar
 from framecap.captioning.runtimes.null import NullCaptioner
 from framecap.config import IngestConfig, WorkerConfig
 from framecap.errors import ConfigError, NonFiniteOutput
-from framecap.sidecar import Frame, Model, Sidecar
+from framecap.sidecars import sidecar
+from framecap.sidecars.sidecar import Frame, Model, Sidecar
 from framecap.upkeep.recaption import WrittenBy
 from framecap.upkeep.retry import RetryIngest, chosen_frames
 from framecap.worker.run import WorkSummary, run_worker
 from tests import command
 from tests.stores.killed import store_of
 from tests.worker.fakes import ScriptedCaptioner, check_oracle, fill, local_store
-from tests.worker.pictures import encoded, scene
+from tests.worker.images import encoded, scene
 
 GOOD = encoded(scene(32, 24))
 OLD, OTHER = "a1b2c3" + "0" * 58, "ffff00" + "1" * 58
@@ -72,7 +72,10 @@ def test_whose_captions(tmp_path: Path, choice: WrittenBy, keys: set[str]) -> No
     fill(tmp_path, {"c/copy.jpg": GOOD, "c/copy.jpg.json": copy, "c/pending.jpg": GOOD})
     fill(
         tmp_path,
-        {"c/failed.jpg": GOOD, "c/failed.jpg.json": b'{"status": "failed", "error": {"kind": "empty", "message": ""}}'},
+        {
+            "c/failed.jpg": GOOD,
+            "c/failed.jpg.json": b'{"status": "failed", "frame": {}, "error": {"kind": "empty", "message": ""}}',
+        },
     )
     assert {read.frame.key for read in chosen_frames(local_store(tmp_path), choice, None)} == keys
 
@@ -112,21 +115,21 @@ def test_a_caption_is_never_replaced_by_a_failure(tmp_path: Path, kind: str) -> 
 def test_a_killed_one_has_lost_nothing_and_goes_on(tmp_path: Path) -> None:
     count = 120
     fill_captioned(tmp_path, {f"camera-{n % 7}/{n}.jpg": ("null", OLD) for n in range(count)})
-    told: list[str] = []
+    reported: list[str] = []
     arguments = ("recaption", "--model", "null", "--runtime", "null", "--frames", tmp_path)
     for kill in range(2):
         with command.start(*arguments, cwd=tmp_path) as process:
             assert process.stdout is not None
-            told += [json.loads(line)["key"] for line, _ in zip(process.stdout, range(1 + kill), strict=False)]
+            reported += [json.loads(line)["key"] for line, _ in zip(process.stdout, range(1 + kill), strict=False)]
             process.kill()
-            told += [json.loads(line)["key"] for line in process.stdout if line.endswith("\n")]
+            reported += [json.loads(line)["key"] for line in process.stdout if line.endswith("\n")]
         assert len(list(tmp_path.rglob("*.json"))) == count
     rest = command.run(*arguments, cwd=tmp_path)
     assert rest.returncode == 0, rest.stderr
-    told += [json.loads(line)["key"] for line in rest.stdout.splitlines()]
+    reported += [json.loads(line)["key"] for line in rest.stdout.splitlines()]
     made = check_oracle(tmp_path)
     assert {one.model.bundle for one in made.values() if one.model} == {NOW}
-    assert max(Counter(told).values()) == 1
+    assert max(Counter(reported).values()) == 1
     assert command.run(*arguments, cwd=tmp_path).stdout == "", "nothing is left to do"
 
 
@@ -144,17 +147,17 @@ def test_a_dry_run_shows_and_changes_nothing(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
-def test_why_there_is_nothing_to_do_is_told(tmp_path: Path) -> None:
+def test_why_there_is_nothing_to_do_is_reported(tmp_path: Path) -> None:
     fill_captioned(tmp_path, {"a/1.jpg": ("default", OLD), "b/1.jpg": ("null", NOW)})
     arguments = ("recaption", "--runtime", "null", "--frames", tmp_path)
     unknown = f"no sidecar names model 'nosuch'; there are: default ({OLD[:12]}), null ({NOW[:12]})"
     in_use = f"null ({NOW[:12]}) is the model in use: nothing to do"
-    for model, exit_code, said in (("nosuch", 2, unknown), ("null", 0, in_use)):
+    for model, exit_code, output in (("nosuch", 2, unknown), ("null", 0, in_use)):
         done = command.run(*arguments, "--model", model, "--dry-run", cwd=tmp_path)
         assert (done.returncode, done.stdout) == (exit_code, "")
-        assert said in done.stderr
+        assert output in done.stderr
         done = command.run(*arguments, "--model", model, cwd=tmp_path)
         assert (done.returncode, done.stdout) == (0, ""), "to start it again when all is done is no mistake"
-        assert said in done.stderr
+        assert output in done.stderr
     done = command.run(*arguments, "--model", "default", "--camera", "c", "--dry-run", cwd=tmp_path)
     assert (done.returncode, "there is nothing of 'c' here; there are: a, b" in done.stderr) == (2, True)

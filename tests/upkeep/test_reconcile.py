@@ -11,7 +11,7 @@ import pytest
 from framecap.cli import main
 from framecap.config import S3Config
 from framecap.errors import QueueUnavailable
-from framecap.ingest.events import frame_keys
+from framecap.ingest.s3_events import frame_keys
 from framecap.ingest.sqs import SqsQueue
 from framecap.stores.s3_client import S3Address
 from framecap.upkeep.reconcile import Reconciled, reconcile
@@ -20,7 +20,7 @@ from tests.worker.fakes import fill, local_store
 
 __all__ = ["queue", "sqs_server"]
 
-PLACE = S3Address("a-bucket", "cams/")
+ADDRESS = S3Address("a-bucket", "cams/")
 OLD = 3600.0  # seconds
 
 
@@ -32,31 +32,31 @@ def store_frames(root: Path, keys: list[str], age: float = OLD, sidecars: dict[s
 
 
 def run(root: Path, queue: TestQueue, dry_run: bool = False) -> Reconciled:
-    return reconcile(local_store(root), SqsQueue(queue.url, S3Config()), PLACE, 900, dry_run, lambda: None)
+    return reconcile(local_store(root), SqsQueue(queue.url, S3Config()), ADDRESS, 900, dry_run, lambda: None)
 
 
-def told(queue: TestQueue) -> list[str]:
+def reported(queue: TestQueue) -> list[str]:
     keys: list[str] = []
     while messages := queue.receive():
-        keys += [key for message in messages for key in frame_keys(message["Body"], PLACE)]
+        keys += [key for message in messages for key in frame_keys(message["Body"], ADDRESS)]
     return sorted(keys)
 
 
-def test_what_has_no_sidecar_for_long_is_told_of_as_s3_would(tmp_path: Path, queue: TestQueue) -> None:
+def test_what_has_no_sidecar_for_long_is_reported_of_as_s3_would(tmp_path: Path, queue: TestQueue) -> None:
     forgotten = [f"a/{number} ä+%20.jpg" for number in range(23)] + ["b/empty sidecar.jpg"]
     store_frames(tmp_path, [*forgotten, "a/done.jpg"], sidecars={"a/done.jpg": b"{}", "b/empty sidecar.jpg": b""})
     store_frames(tmp_path, ["a/young.jpg"], age=60)
     assert run(tmp_path, queue, dry_run=True) == Reconciled(frames=26, old=24, young=1, waiting=0, sent=0)
     assert queue.counts() == (0, 0)
     assert run(tmp_path, queue) == Reconciled(frames=26, old=24, young=1, waiting=0, sent=24)
-    assert told(queue) == sorted(forgotten)
+    assert reported(queue) == sorted(forgotten)
 
 
 def test_what_waits_in_the_queue_is_not_forgotten(tmp_path: Path, queue: TestQueue) -> None:
     """Else every run would add the whole backlog once more."""
     store_frames(tmp_path, [f"{number}.jpg" for number in range(12)])
     assert run(tmp_path, queue).sent == 12
-    assert queue.receive(), "some are in a worker's hand"
+    assert queue.receive(), "some are leased by a worker"
     found = run(tmp_path, queue)
     assert (found.waiting, found.old, found.forgotten, found.sent) == (12, 12, False, 0)
     store_frames(tmp_path, ["one more.jpg"])
@@ -86,10 +86,10 @@ def test_a_message_that_the_queue_did_not_take_is_sent_again(
     monkeypatch.setattr(SqsQueue, "send", first_time_without_the_first)
     assert run(tmp_path, queue).sent == 15
     assert sizes == [10, 1, 5]
-    assert told(queue) == keys
+    assert reported(queue) == keys
 
 
-def test_a_queue_that_takes_nothing_is_said(tmp_path: Path, queue: TestQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_queue_that_takes_nothing_is_reported(tmp_path: Path, queue: TestQueue, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("framecap.upkeep.reconcile._FIRST_WAIT_SECONDS", 0.001)
     monkeypatch.setattr(SqsQueue, "send", lambda self, bodies: list(range(len(bodies))))
     store_frames(tmp_path, ["a.jpg"])
@@ -107,6 +107,8 @@ def test_a_queue_that_takes_nothing_is_said(tmp_path: Path, queue: TestQueue, mo
         (["--frames", "/mnt/bucket/cams", "--queue", "{url}"], "give s3://bucket/prefix"),
     ],
 )
-def test_wrong_use_is_said(queue: TestQueue, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str) -> None:
+def test_wrong_use_is_reported(
+    queue: TestQueue, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
     assert main(["reconcile", *(argument.format(url=queue.url) for argument in arguments)]) == 2
     assert says in capsys.readouterr().err

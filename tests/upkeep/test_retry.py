@@ -15,18 +15,18 @@ from pathlib import Path
 
 import pytest
 
-from framecap import sidecar
 from framecap.captioning.runtimes.null import NullCaptioner
 from framecap.config import IngestConfig, WorkerConfig
 from framecap.errors import ConfigError, StoreUnavailable
-from framecap.sidecar import Failure, Frame, Sidecar
+from framecap.sidecars import sidecar
+from framecap.sidecars.sidecar import Failure, Frame, Sidecar
 from framecap.stores.base import Store
-from framecap.upkeep.retry import Choice, RetryIngest, chosen_frames
+from framecap.upkeep.retry import RetryFilter, RetryIngest, chosen_frames
 from framecap.worker.run import WorkSummary, run_worker
 from tests import command
 from tests.stores.killed import store_of
 from tests.worker.fakes import check_oracle, fill, local_store
-from tests.worker.pictures import encoded, scene
+from tests.worker.images import encoded, scene
 
 GOOD = encoded(scene(32, 24))
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -49,10 +49,10 @@ def fill_failed(root: Path, kinds: dict[str, str], data: bytes = GOOD) -> None:
     fill(root, {f"{key}.json": failed(key, kind) for key, kind in kinds.items()})
 
 
-def retry(store: Store, choice: Choice | None = None, stop: threading.Event | None = None) -> WorkSummary:
+def retry(store: Store, choice: RetryFilter | None = None, stop: threading.Event | None = None) -> WorkSummary:
     finish = threading.Event()
     finish.set()
-    ingest = RetryIngest(IngestConfig(settle_seconds=0.3), store, chosen_frames(store, choice or Choice(), None))
+    ingest = RetryIngest(IngestConfig(settle_seconds=0.3), store, chosen_frames(store, choice or RetryFilter(), None))
     ingest.start()
     try:
         return run_worker(WorkerConfig(decoders=1), store, ingest, NullCaptioner(32), stop or threading.Event(), finish)
@@ -73,20 +73,20 @@ KINDS = {
 @pytest.mark.parametrize(
     ("choice", "keys"),
     [
-        (Choice(), {*KINDS, "b/torn.jpg"}),
-        (Choice(kind="truncated"), {"a/1.jpg", "b/1.jpg"}),
-        (Choice(kind="decode"), {"a/1.jpg", "a/2.jpg", "b/1.jpg"}),
-        (Choice(kind="model"), {"a/3.jpg"}),
-        (Choice(kind="poison"), {"b/2.jpg"}),
-        (Choice(kind="torn"), {"b/torn.jpg"}),
-        (Choice(camera="a"), {"a/1.jpg", "a/2.jpg", "a/3.jpg"}),
-        (Choice(camera="unsorted"), {"c.jpg"}),
-        (Choice(camera="a", kind="poison"), set()),
+        (RetryFilter(), {*KINDS, "b/torn.jpg"}),
+        (RetryFilter(kind="truncated"), {"a/1.jpg", "b/1.jpg"}),
+        (RetryFilter(kind="decode"), {"a/1.jpg", "a/2.jpg", "b/1.jpg"}),
+        (RetryFilter(kind="model"), {"a/3.jpg"}),
+        (RetryFilter(kind="poison"), {"b/2.jpg"}),
+        (RetryFilter(kind="torn"), {"b/torn.jpg"}),
+        (RetryFilter(camera="a"), {"a/1.jpg", "a/2.jpg", "a/3.jpg"}),
+        (RetryFilter(camera="unsorted"), {"c.jpg"}),
+        (RetryFilter(camera="a", kind="poison"), set()),
     ],
 )
-def test_what_is_chosen(tmp_path: Path, choice: Choice, keys: set[str]) -> None:
+def test_what_is_chosen(tmp_path: Path, choice: RetryFilter, keys: set[str]) -> None:
     fill_failed(tmp_path, KINDS)
-    fill(tmp_path, {"a/done.jpg": GOOD, "a/done.jpg.json": b'{"status": "captioned"}', "a/pending.jpg": GOOD})
+    fill(tmp_path, {"a/done.jpg": GOOD, "a/done.jpg.json": b'{"status": "captioned", "frame": {}}', "a/pending.jpg": GOOD})
     fill(tmp_path, {"b/torn.jpg": GOOD, "b/torn.jpg.json": b'{"stat', "b/young.jpg": GOOD, "b/young.jpg.json": b'{"stat'})
     os.utime(tmp_path / "b/torn.jpg.json", (time.time() - 100,) * 2)
     assert {read.frame.key for read in chosen_frames(local_store(tmp_path), choice, None)} == keys
@@ -94,14 +94,14 @@ def test_what_is_chosen(tmp_path: Path, choice: Choice, keys: set[str]) -> None:
 
 def test_a_share_takes_its_own(tmp_path: Path) -> None:
     fill_failed(tmp_path, {f"a/{n}.jpg": "model" for n in range(50)})
-    shares = [{read.frame.key for read in chosen_frames(local_store(tmp_path), Choice(), f"{n}/3")} for n in (1, 2, 3)]
+    shares = [{read.frame.key for read in chosen_frames(local_store(tmp_path), RetryFilter(), f"{n}/3")} for n in (1, 2, 3)]
     assert sum(map(len, shares)) == len(set.union(*shares)) == 50
     assert min(map(len, shares)) > 5
 
 
 def test_a_kind_that_there_is_not_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"no error is of kind 'decoding'; there are: .* decode, .* poison, ") as refused:
-        Choice(kind="decoding")
+        RetryFilter(kind="decoding")
     assert not re.search("config|queue_unavailable|source|event", str(refused.value)), "those are in no frame's sidecar"
 
 
@@ -145,21 +145,21 @@ def framecap_sidecars(root: Path) -> list[Sidecar]:
 def test_a_killed_retry_has_lost_nothing_and_goes_on(tmp_path: Path, full: bool, figure: Callable[[str], None]) -> None:
     count, kills = (2000, 40) if full else (200, 3)
     fill_failed(tmp_path, {f"camera-{n % 7}/{n}.jpg": "decoder_timeout" for n in range(count)})
-    told: list[str] = []
+    reported: list[str] = []
     arguments = ("retry", "--runtime", "null", "--frames", tmp_path)
     for kill in range(kills):
         with command.start(*arguments, cwd=tmp_path) as process:
             assert process.stdout is not None
-            told += [json.loads(line)["key"] for line, _ in zip(process.stdout, range(1 + kill % 7), strict=False)]
+            reported += [json.loads(line)["key"] for line, _ in zip(process.stdout, range(1 + kill % 7), strict=False)]
             process.kill()
-            told += [json.loads(line)["key"] for line in process.stdout if line.endswith("\n")]
+            reported += [json.loads(line)["key"] for line in process.stdout if line.endswith("\n")]
         statuses = Counter(one.status for one in framecap_sidecars(tmp_path))
         assert statuses["captioned"] + statuses["failed"] == count
     rest = command.run(*arguments, cwd=tmp_path)
     assert rest.returncode == 0, rest.stderr
-    told += [json.loads(line)["key"] for line in rest.stdout.splitlines()]
+    reported += [json.loads(line)["key"] for line in rest.stdout.splitlines()]
     assert {one.status for one in check_oracle(tmp_path).values()} == {"captioned"}
-    assert max(Counter(told).values()) == 1
+    assert max(Counter(reported).values()) == 1
     figure(f"{kills} kills of retry over {count} failed frames: 0 missing, 0 torn, 0 double")
 
 
@@ -171,9 +171,9 @@ def test_two_retries_and_a_worker_at_once_replace_each_sidecar_once(tmp_path: Pa
     processes = [command.start(*arguments, cwd=tmp_path) for arguments in commands]
     outputs = [process.communicate(timeout=60) for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0], outputs
-    told = Counter(json.loads(line)["key"] for out, _ in outputs for line in out.splitlines())
-    assert len(told) == 200
-    assert max(told.values()) == 1
+    reported = Counter(json.loads(line)["key"] for out, _ in outputs for line in out.splitlines())
+    assert len(reported) == 200
+    assert max(reported.values()) == 1
     assert {one.status for one in check_oracle(tmp_path).values()} == {"captioned"}
 
 
@@ -208,14 +208,14 @@ def test_a_dry_run_shows_and_changes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("more", [("--dry-run",), ("--runtime", "null")])
-def test_a_camera_that_there_is_not_is_told_with_those_there_are(more: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_camera_that_there_is_not_is_reported_with_those_there_are(more: tuple[str, ...], tmp_path: Path) -> None:
     fill_failed(tmp_path, KINDS)
     done = command.run("retry", "--frames", tmp_path, "--camera", "nosuch", *more, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert "there is nothing of 'nosuch' here; there are: a, b, unsorted" in done.stderr
 
 
-def test_what_failed_again_and_a_wrong_place_are_told_by_the_exit_code(tmp_path: Path) -> None:
+def test_what_failed_again_and_a_wrong_address_are_reported_by_the_exit_code(tmp_path: Path) -> None:
     fill_failed(tmp_path, {"a/1.jpg": "undecodable"}, data=b"<html>")
     assert command.run("retry", "--runtime", "null", "--frames", tmp_path, cwd=tmp_path).returncode == 1
     assert command.run("retry", "--runtime", "null", "--frames", tmp_path / "x", cwd=tmp_path).returncode == 2
@@ -239,12 +239,12 @@ def test_a_store_that_goes_away_in_the_search_ends_it(tmp_path: Path) -> None:
             return store.read_sidecar(key)
 
     away: Store = Away()  # type: ignore[assignment]
-    ingest = RetryIngest(IngestConfig(), away, chosen_frames(away, Choice(), None))
+    ingest = RetryIngest(IngestConfig(), away, chosen_frames(away, RetryFilter(), None))
     ingest.start()
     finish = threading.Event()
     finish.set()
     done = run_worker(WorkerConfig(decoders=1), store, ingest, NullCaptioner(32), threading.Event(), finish)
     ingest.close()
-    assert isinstance(ingest.trouble, StoreUnavailable)
+    assert isinstance(ingest.failure, StoreUnavailable)
     assert 0 < done.captioned <= 100
     framecap_sidecars(tmp_path)

@@ -14,19 +14,19 @@ from hypothesis import strategies as st
 
 from framecap.errors import StoreUnavailable
 from framecap.frames import camera_of
+from framecap.sidecars.status_reader import read_statuses
 from framecap.stores.base import Store
-from framecap.upkeep.reading import read_sidecars
 from framecap.upkeep.status import list_status, read_status
 from tests.command import run
 from tests.worker.fakes import fill, local_store
 
-FAILED = {"status": "failed", "error": {"kind": "truncated", "message": "its end is missing", "attempts": 1}}
+FAILED = {"frame": {}, "status": "failed", "error": {"kind": "truncated", "message": "its end is missing", "attempts": 1}}
 SIDECARS = {
     "pending": None,
     "empty": b"",
-    "captioned": json.dumps({"status": "captioned", "caption": "A dog."}).encode(),
-    "duplicate": json.dumps({"status": "duplicate"}).encode(),
-    "skipped": json.dumps({"status": "skipped"}).encode(),
+    "captioned": json.dumps({"frame": {}, "status": "captioned", "caption": "A dog."}).encode(),
+    "duplicate": json.dumps({"frame": {}, "status": "duplicate"}).encode(),
+    "skipped": json.dumps({"frame": {}, "status": "skipped"}).encode(),
     "failed": json.dumps(FAILED).encode(),
     "torn": b'{"status": "captio',
 }
@@ -58,11 +58,11 @@ def test_every_frame_is_counted_once(tmp_path: Path, frames: dict[str, str]) -> 
         pending = names.pop("pending", 0) + names.pop("empty", 0)
         read = read_status(local_store(root), lambda: looked.append(1))
         quick = list_status(local_store(root), lambda: None)
-        standing = read.everything if camera is None else read.cameras[camera]
-        assert (standing.pending, standing.done, standing.statuses) == (pending, names.total(), names)
-        standing = quick.everything if camera is None else quick.cameras[camera]
-        assert (standing.pending, standing.done, standing.statuses) == (pending, names.total(), Counter())
-        assert (standing.oldest_pending is None) == (pending == 0)
+        counts = read.everything if camera is None else read.cameras[camera]
+        assert (counts.pending, counts.done, counts.statuses) == (pending, names.total(), names)
+        counts = quick.everything if camera is None else quick.cameras[camera]
+        assert (counts.pending, counts.done, counts.statuses) == (pending, names.total(), Counter())
+        assert (counts.oldest_pending is None) == (pending == 0)
     kinds = Counter("truncated" if name == "failed" else "torn" for name in frames.values() if name in ("failed", "torn"))
     assert read.kinds == kinds
     assert sum(looked) == len(frames) * len({None, *map(camera_of, frames)})
@@ -102,12 +102,12 @@ def test_a_store_that_goes_away_is_an_error_and_ends_the_reading(tmp_path: Path)
     assert store._good > -200, "the rest was not asked for"  # type: ignore[attr-defined]
 
 
-def test_a_sidecar_that_goes_meanwhile_is_torn_by_nobody(tmp_path: Path) -> None:
+def test_a_sidecar_that_goes_meanwhile_is_truncated_by_no_one(tmp_path: Path) -> None:
     fill_with(tmp_path, {"a/1.jpg": "captioned"})
     store = local_store(tmp_path)
     entries = [entry for entry in store.list() if entry.key == "a/1.jpg"]
     (tmp_path / "a/1.jpg.json").unlink()
-    (read,) = read_sidecars(store, entries)
+    (read,) = read_statuses(store, entries)
     assert (read.status, read.kind, read.data) == ("pending", None, None)
 
 

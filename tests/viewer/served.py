@@ -16,10 +16,10 @@ from urllib.parse import urlencode, urlsplit
 import cv2
 import numpy as np
 
-from framecap import sidecar
 from framecap.config import CaptioningConfig, Config, IngestConfig, StoreConfig, TimelineConfig, ViewerConfig
 from framecap.frames import FrameName, camera_of, make_key, parse_key, sidecar_key
-from framecap.sidecar import Failure, Frame, Model, Sidecar, Worker
+from framecap.sidecars import sidecar
+from framecap.sidecars.sidecar import Failure, Frame, Model, Sidecar, Worker
 from framecap.stores import open_store
 from framecap.viewer.serve import serving
 
@@ -158,6 +158,6 @@ def captioned_frame(frames: Path, camera: str, second: float, caption: str, **ch
 
 def failed_frame(frames: Path, camera: str, second: float, kind: str = "undecodable") -> str:
     key = key_of(camera, second)
-    put_frame(frames, key, b"no picture")
-    commit(frames, key, None, Failure(kind=kind, message="not a JPEG, PNG or WebP picture", attempts=1))
+    put_frame(frames, key, b"no image")
+    commit(frames, key, None, Failure(kind=kind, message="not a JPEG, PNG or WebP image", attempts=1))
     return key

@@ -72,7 +72,7 @@ def test_which_addresses_are_this_machine_s_own(host: str, is_local: bool) -> No
 
 def test_without_the_token_nothing_is_shown(guarded: Page, frames: Path) -> None:
     key = captioned_frame(frames, "door", 0, "A dog.")
-    for path in ("/api/cameras", "/api/news", "/small", "/picture", "/sidecar", "/static/page.js", "/api/health"):
+    for path in ("/api/cameras", "/api/news", "/small", "/image", "/sidecar", "/static/page.js", "/api/health"):
         for headers in (
             {},
             {"Authorization": f"Bearer {TOKEN}x"},

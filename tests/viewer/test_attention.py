@@ -12,7 +12,7 @@ import pytest
 from framecap.captioning.load import load_captioner
 from framecap.config import CaptioningConfig, StoreConfig, WorkerConfig
 from framecap.errors import StoreUnavailable
-from framecap.sidecar import Model, Sidecar
+from framecap.sidecars.sidecar import Model, Sidecar
 from framecap.stores import open_store
 from framecap.viewer import attention
 from framecap.viewer.attention import Attention, NoAttention, where
@@ -59,7 +59,7 @@ def test_another_model_s_attention_is_not_shown(looking: Attention, frames: Path
         looking.of(made)
 
 
-def test_a_picture_that_was_replaced_is_not_looked_at(looking: Attention, frames: Path, model: CaptioningConfig) -> None:
+def test_an_image_that_was_replaced_is_not_looked_at(looking: Attention, frames: Path, model: CaptioningConfig) -> None:
     made = captioned(frames, model)
     frame = made.frame.model_copy(update={"sha256": "0" * 64})
     with pytest.raises(NoAttention, match="has been replaced"):
@@ -72,7 +72,7 @@ def test_a_duplicate_was_not_looked_at(looking: Attention, frames: Path, model: 
         looking.of(made)
 
 
-def test_a_bundle_that_does_not_load_is_said(frames: Path) -> None:
+def test_a_bundle_that_does_not_load_is_reported(frames: Path) -> None:
     one = Attention(
         open_store(StoreConfig(frames=str(frames))), CaptioningConfig(bundle=str(frames / "gone")), WorkerConfig()
     )
@@ -87,7 +87,7 @@ def test_only_a_few_may_wait(looking: Attention, frames: Path, model: Captioning
         threads = [threading.Thread(target=looking.of, args=(made,)) for _ in range(attention.MAX_WAITING)]
         for thread in threads:
             thread.start()
-        until(lambda: looking._room._value == 0)
+        until(lambda: looking._capacity._value == 0)
         with pytest.raises(StoreUnavailable, match="busy"):
             looking.of(made)
     for thread in threads:
@@ -96,11 +96,11 @@ def test_only_a_few_may_wait(looking: Attention, frames: Path, model: Captioning
 
 
 @pytest.mark.parametrize(
-    ("place", "words"),
+    ("address", "words"),
     [((0, 0), "upper left"), ((6, 6), "lower right"), ((3, 3), "centre"), ((3, 0), "left"), ((0, 3), "upper"), (None, "")],
 )
-def test_where_it_looked_in_words(place: tuple[int, int] | None, words: str) -> None:
-    even = np.full((7, 7), 0.5 / 49 if place else 1 / 49, np.float32)
-    if place:
-        even[place] += 0.5
+def test_where_it_looked_in_words(address: tuple[int, int] | None, words: str) -> None:
+    even = np.full((7, 7), 0.5 / 49 if address else 1 / 49, np.float32)
+    if address:
+        even[address] += 0.5
     assert where(even) == (words or "everywhere alike")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from selenium.webdriver.common.keys import Keys
 
-from framecap.sidecar import Model
+from framecap.sidecars.sidecar import Model
 from tests import command
 from tests.viewer.browser import Browser, browsing
 from tests.viewer.served import (
@@ -104,7 +104,7 @@ return data.filter((value, at) => at % 4 === 3 && value > 20).length;
 """
 
 
-def test_a_new_frame_takes_the_place_of_its_camera_s_last_one(browser: Browser, page: Page, busy: Path) -> None:
+def test_a_new_frame_takes_the_address_of_its_camera_s_last_one(browser: Browser, page: Page, busy: Path) -> None:
     browser.open(page.address)
     assert browser.see("[data-camera=yard] .caption").text == "Something."
     assert "unsure, 20 %" in browser.see("[data-camera=yard]").text
@@ -117,7 +117,7 @@ def test_a_new_frame_takes_the_place_of_its_camera_s_last_one(browser: Browser, 
     until(lambda: "A bat." in browser.run("return document.getElementById('announcer').textContent"))
 
 
-def test_a_frame_of_the_future_gives_its_place_to_the_next_one(browser: Browser, page: Page, busy: Path) -> None:
+def test_a_frame_of_the_future_gives_its_address_to_the_next_one(browser: Browser, page: Page, busy: Path) -> None:
     browser.open(page.address)
     browser.see("[data-camera=yard] .caption", "Something.")
     captioned_frame(busy, "yard", 86_400 * 10_000, "A wrong clock.")
@@ -144,27 +144,27 @@ window.setTimeout = (call, pause) => { window.pauses.push(pause); return real(ca
 """
 
 
-def test_a_picture_that_does_not_come_is_still_said(browser: Browser, page: Page, busy: Path) -> None:
+def test_an_image_that_does_not_come_is_still_reported(browser: Browser, page: Page, busy: Path) -> None:
     browser.open(page.address)
     browser.see(".strip .caption", "A white dog.")
     browser.see("[data-camera=yard]")
     browser.command("Accessibility.enable")
-    before = pictures_told(browser)
+    before = images_reported(browser)
     assert "A white dog." in before
     browser.run("document.querySelector('[data-camera=door] .photo').src = '/nothing'")
     browser.see("[data-camera=door] .unshown")
-    assert pictures_told(browser) == before
+    assert images_reported(browser) == before
     assert all("404" in line for line in browser.complaints())
 
 
-def pictures_told(browser: Browser) -> list[str]:
-    """What a screen reader can say of the pictures."""
+def images_reported(browser: Browser) -> list[str]:
+    """What a screen reader can say of the images."""
     nodes = browser.command("Accessibility.getFullAXTree")["nodes"]
     return sorted(node["name"]["value"] for node in nodes if not node["ignored"] and node["role"]["value"] == "image")
 
 
 @pytest.mark.parametrize("address", ["/timeline?day=2026-11-22", "/search?q=dog"])
-def test_a_late_answer_does_not_take_a_newer_one_s_place(browser: Browser, page: Page, busy: Path, address: str) -> None:
+def test_a_late_answer_does_not_take_a_newer_one_s_address(browser: Browser, page: Page, busy: Path, address: str) -> None:
     captioned_frame(busy, "yard", 20, "A dog in the yard.")
     wait_for_the_index(page, 7)
     browser.open(page.address + address)
@@ -232,7 +232,7 @@ def test_a_day_of_a_camera(browser: Browser, page: Page, busy: Path) -> None:
     browser.see(".hit .caption", "A cow.")
 
 
-def test_what_is_not_found_is_said(browser: Browser, page: Page, busy: Path) -> None:
+def test_what_is_not_found_is_reported(browser: Browser, page: Page, busy: Path) -> None:
     wait_for_the_index(page)
     browser.open(f"{page.address}/search?q=zebra")
     browser.see("h2", "Nothing found")
@@ -245,7 +245,7 @@ def test_what_is_not_found_is_said(browser: Browser, page: Page, busy: Path) -> 
 
 def test_failed_frames_are_retried_from_the_page(browser: Browser, page: Page, busy: Path) -> None:
     browser.open(f"{page.address}/health")
-    browser.see(".failed .reason", "undecodable not a JPEG, PNG or WebP picture")
+    browser.see(".failed .reason", "undecodable not a JPEG, PNG or WebP image")
     browser.see("#count", "1 failed")
     put_frame(busy, key_of("yard", 1), jpeg())
     browser.see("button", "Retry all failed frames").click()
@@ -280,7 +280,7 @@ def test_where_the_model_looked_cannot_be_shown_and_the_page_says_why(browser: B
     browser.open(f"{page.address}/frame?key={key_of('door', 70)}")
     browser.see(".hint", "another model wrote this caption: other (111111111111)")
     browser.open(f"{page.address}/frame?key={key_of('yard', 1)}")
-    browser.see(".reason", "undecodable after 1 try: not a JPEG, PNG or WebP picture")
+    browser.see(".reason", "undecodable after 1 try: not a JPEG, PNG or WebP image")
 
 
 def test_an_address_that_leads_nowhere(browser: Browser, page: Page) -> None:
@@ -290,7 +290,7 @@ def test_an_address_that_leads_nowhere(browser: Browser, page: Page) -> None:
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (360, True)], ids=["desk, light", "phone, dark"])
-def test_nobody_is_kept_out(browser: Browser, page: Page, busy: Path, width: int, dark: bool) -> None:
+def test_no_one_is_kept_out(browser: Browser, page: Page, busy: Path, width: int, dark: bool) -> None:
     wait_for_the_index(page)
     frame = f"/frame?key={key_of('door', 0)}"
     for view, landmark in {

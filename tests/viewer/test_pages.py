@@ -1,4 +1,4 @@
-"""What the page is answered: cameras, frames, pictures, news; and nothing that is outside the store."""
+"""What the page is answered: cameras, frames, images, news; and nothing that is outside the store."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from framecap.sidecar import encode
-from framecap.viewer.pictures import SIDE
+from framecap.sidecars.sidecar import encode
+from framecap.viewer.images import SIDE
 from tests.s3 import Bucket
 from tests.viewer.served import Page, captioned_frame, commit, failed_frame, jpeg, key_of, make, page_over, put_frame, until
 
@@ -31,8 +31,8 @@ def test_the_newest_frame_of_each_camera(page: Page, frames: Path) -> None:
 
 def test_what_was_there_before_the_page_is_shown(frames: Path, tmp_path: Path) -> None:
     captioned_frame(frames, "door", 0, "Before.")
-    put_frame(frames, "picture.jpg")
-    commit(frames, "picture.jpg", "In no folder.")
+    put_frame(frames, "image.jpg")
+    commit(frames, "image.jpg", "In no folder.")
     put_frame(frames, "uploads/x.png")
     commit(frames, "uploads/x.png", "Foreign.")
     with page_over(frames, tmp_path / "index") as page:
@@ -54,10 +54,10 @@ def test_news_come_without_asking(page: Page, frames: Path) -> None:
     with page.news() as news:
         assert next(news)[0] == "health"
         key = captioned_frame(frames, "door", 5, "A dog comes.")
-        name, said = next(one for one in news if one[0] == "frames")
-        assert [shown["key"] for shown in said["frames"]] == [key]
+        name, output = next(one for one in news if one[0] == "frames")
+        assert [shown["key"] for shown in output["frames"]] == [key]
         assert name == "frames"
-        assert not said["missed"]
+        assert not output["missed"]
 
 
 def test_health_tells_of_what_is_pending(page: Page, frames: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_renamed_folder_s_frames_are_shown_where_they_are(page: Page, frames: 
 
 
 def test_a_day_s_pages_leave_nothing_out_and_end(page: Page, frames: Path) -> None:
-    """Frames of one instant are not passed over between two pages."""
+    """Frames of one instant are not ignored between two pages."""
     for number in range(5):
         put_frame(frames, f"photos/{number}.jpg")
         commit(frames, f"photos/{number}.jpg", f"Photo {number}.")
@@ -120,7 +120,7 @@ def test_lists_show_the_scene_s_steady_caption_and_a_frame_s_page_its_own(page: 
     assert (answer["shown"]["caption"], answer["sidecar"]["caption"]) == ("A dog.", "A dog comes.")
 
 
-def test_pictures(page: Page, frames: Path) -> None:
+def test_images(page: Page, frames: Path) -> None:
     key = key_of("door", 0)
     put_frame(frames, key, jpeg(width=1200, height=600))
     small = page.ask("/small", key=key, mark="1")
@@ -131,12 +131,12 @@ def test_pictures(page: Page, frames: Path) -> None:
     assert pixels is not None
     assert pixels.shape == (SIDE // 2, SIDE, 3)
     assert page.ask("/small", key=key, mark="1").body == small.body
-    assert page.ask("/picture", key=key).body == (frames / key).read_bytes()
+    assert page.ask("/image", key=key).body == (frames / key).read_bytes()
 
 
-def test_what_is_no_picture_is_not_handed_out(page: Page, frames: Path) -> None:
+def test_what_is_no_image_is_not_handed_out(page: Page, frames: Path) -> None:
     put_frame(frames, "door/page.jpg", b"<html><script>alert(1)</script></html>")
-    assert page.ask("/picture", key="door/page.jpg").status == 422
+    assert page.ask("/image", key="door/page.jpg").status == 422
     instead = page.ask("/small", key="door/page.jpg")
     assert (instead.status, instead.headers["content-type"]) == (200, "image/svg+xml")
     assert b"script" not in instead.body
@@ -159,7 +159,7 @@ OUTSIDE = (
 )
 
 
-@pytest.mark.parametrize("path", ["/small", "/picture", "/sidecar", "/api/frame", "/api/attention"])
+@pytest.mark.parametrize("path", ["/small", "/image", "/sidecar", "/api/frame", "/api/attention"])
 def test_nothing_outside_the_store_is_read(page: Page, frames: Path, path: str) -> None:
     secret = put_frame(frames.parent, "secret.jpg")
     commit(frames.parent, "secret.jpg", "A secret.")
@@ -169,7 +169,7 @@ def test_nothing_outside_the_store_is_read(page: Page, frames: Path, path: str) 
     (frames / "linked").symlink_to(frames.parent)
     for key in OUTSIDE:
         answer = page.ask(path, key=key)
-        if answer.status == 200:  # a drawing, in place of a picture that is not there
+        if answer.status == 200:  # a drawing, in place of an image that is not there
             assert (path, answer.headers["content-type"]) == ("/small", "image/svg+xml"), key
         else:
             assert answer.status in (400, 404), key
@@ -184,11 +184,11 @@ def test_the_page_s_own_files_and_no_others(page: Page, path: str) -> None:
 def test_failed_frames_say_why(page: Page, frames: Path) -> None:
     key = failed_frame(frames, "door", 0)
     shown = page.ask("/api/frame", key=key).json["shown"]
-    assert (shown["kind"], shown["reason"]) == ("undecodable", "not a JPEG, PNG or WebP picture")
+    assert (shown["kind"], shown["reason"]) == ("undecodable", "not a JPEG, PNG or WebP image")
     assert page.ask("/api/attention", key=key).json["none"] == "this frame has no caption"
 
 
-def test_a_torn_sidecar_is_said(page: Page, frames: Path) -> None:
+def test_a_truncated_sidecar_is_reported(page: Page, frames: Path) -> None:
     key = key_of("door", 0)
     put_frame(frames, key)
     (frames / f"{key}.json").write_text('{"status": "capt')
@@ -209,10 +209,10 @@ def test_a_bucket_is_shown_as_a_directory_is(bucket: Bucket, tmp_path: Path) -> 
         store.commit_sidecar(keys[1], encode(make(keys[1], "A cat.")))
         until(lambda: page.ask("/api/cameras").json["cameras"][0]["caption"] == "A cat.")
         until(lambda: len(page.ask("/api/search", q="cat").json["hits"]) == 1)
-        assert page.ask("/picture", key=keys[1]).body == jpeg()
+        assert page.ask("/image", key=keys[1]).body == jpeg()
         assert page.ask("/small", key=keys[1]).headers["content-type"] == "image/jpeg"
         assert page.ask("/api/frame", key=keys[1]).json["previous"] == keys[0]
-        assert page.ask("/picture", key=keys[2]).status == 404
+        assert page.ask("/image", key=keys[2]).status == 404
 
 
 @pytest.mark.parametrize(("path", "asked"), [("/api/timeline", {"camera": "door"}), ("/api/search", {"q": "dog"})])

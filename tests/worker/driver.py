@@ -11,7 +11,7 @@ from pathlib import Path
 from framecap.captioning.caption import Caption, Images
 from framecap.config import WorkerConfig
 from framecap.ingest import open_ingest
-from framecap.worker.lifecycle import stop_on_signals
+from framecap.runtime.signals import stop_on_signals
 from framecap.worker.run import run_worker
 from tests.worker.fakes import A_CAPTION, QUICK, ScriptedCaptioner, local_store
 

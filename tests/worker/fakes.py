@@ -11,21 +11,21 @@ from pathlib import Path
 
 import numpy as np
 
-from framecap import sidecar
-from framecap.captioning.caption import Caption, Captioner, Images, ModelName, Pictures
+from framecap.captioning.caption import Caption, Captioner, ImageBatch, Images, ModelName
 from framecap.captioning.runtimes.null import NullCaptioner
 from framecap.config import IngestConfig, StoreConfig, WorkerConfig
 from framecap.errors import FramecapError
 from framecap.frames import is_frame_key, sidecar_key
 from framecap.ingest import open_ingest
 from framecap.ingest.base import Backlog, Ingest, Lease
-from framecap.sidecar import Sidecar
+from framecap.sidecars import sidecar
+from framecap.sidecars.sidecar import Sidecar
 from framecap.stores import open_store
 from framecap.stores.base import Entry, Store
 from framecap.worker.run import WorkSummary, run_worker
 
 QUICK = IngestConfig(scan_seconds=0.1, settle_seconds=0.3, hints="off")
-A_CAPTION = Caption("A picture.", 0.5, ("a", "picture"), (-0.5, -0.9))
+A_CAPTION = Caption("A picture.", 0.5, ("a", "image"), (-0.5, -0.9))
 
 
 class RecordedLease:
@@ -44,8 +44,8 @@ class RecordedLease:
         return self._lease.attempt
 
     @property
-    def torn(self) -> bytes | None:
-        return self._lease.torn
+    def replaces(self) -> bytes | None:
+        return self._lease.replaces
 
     def settles_in(self) -> float:
         return self._lease.settles_in()
@@ -59,8 +59,8 @@ class RecordedLease:
         self._lease.release(delay, counts)
 
     @property
-    def given_up(self) -> FramecapError | None:
-        return self._lease.given_up
+    def terminal_error(self) -> FramecapError | None:
+        return self._lease.terminal_error
 
 
 class RecordedIngest:
@@ -97,7 +97,7 @@ class ScriptedCaptioner:
     """Answers with what a function makes of the batch; 32 pixels are enough for it."""
 
     image_size = 32
-    squashes = True
+    square_input = True
     lanes, batch_size = 1, 16
     model = ModelName("scripted", "1" * 64, "scripted")
 
@@ -105,7 +105,7 @@ class ScriptedCaptioner:
         self._answer = answer
         self.batches: list[int] = []
 
-    def caption(self, images: Pictures) -> Sequence[Caption | Exception]:
+    def caption(self, images: ImageBatch) -> Sequence[Caption | Exception]:
         self.batches.append(len(images))
         return self._answer(np.asarray(images))
 

@@ -31,14 +31,14 @@ from framecap.frames import FrameName, make_key
 from tests import command
 from tests.telemetry.test_server import ask
 from tests.worker.fakes import check_oracle
-from tests.worker.pictures import encoded, flipped, huge_png, scene
+from tests.worker.images import encoded, flipped, huge_png, scene
 
 BAD_SHARE = 0.05
 CAMERAS = 8
 SAMPLES = 160  # of a run, unless that were more than one each `LONGEST_PAUSE`
 LONGEST_PAUSE = 10.0  # seconds
-ROOM_BYTES = 5_000_000  # by which the last quarter may be above the second
-ROOM_FILES = 2
+BUDGET_BYTES = 5_000_000  # by which the last quarter may be above the second
+BUDGET_FILES = 2
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Soak:
 
     @property
     def steady(self) -> bool:
-        grew = self.memory[1] - self.memory[0] >= ROOM_BYTES or self.files[1] > self.files[0] + ROOM_FILES
+        grew = self.memory[1] - self.memory[0] >= BUDGET_BYTES or self.files[1] > self.files[0] + BUDGET_FILES
         return not grew and self.healthy and self.pending_at_end == self.oldest_pending_seconds == 0
 
     def __str__(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from framecap.stores.base import Entry
 from framecap.worker.batches import Batches
-from framecap.worker.jobs import Hand, Job
+from framecap.worker.jobs import InFlight, Job
 
 
 def jobs(count: int) -> list[Job]:
@@ -16,30 +16,30 @@ def jobs(count: int) -> list[Job]:
     return [Job(lease, Entry(f"a/{n}.jpg", 1, 0.0, "")) for n in range(count)]
 
 
-def put(batches: Batches, hand: Hand, some: list[Job]) -> None:
+def put(batches: Batches, in_flight: InFlight, some: list[Job]) -> None:
     for job in some:
         batches.put(job)
-        hand.reached_captioner(job)
+        in_flight.reached_captioner(job)
 
 
 def test_a_full_batch_goes_at_once_and_the_rest_follows() -> None:
-    hand = Hand()
-    batches = Batches(60.0, hand)
+    in_flight = InFlight()
+    batches = Batches(60.0, in_flight)
     some = jobs(10)
     for job in some:
-        hand.take(job)
-    put(batches, hand, some)
+        in_flight.take(job)
+    put(batches, in_flight, some)
     assert [len(batches.take(4) or ()) for _ in range(3)] == [4, 4, 2]
 
 
 def test_frames_on_their_way_are_waited_for_until_the_deadline() -> None:
-    hand = Hand()
-    batches = Batches(0.2, hand)
+    in_flight = InFlight()
+    batches = Batches(0.2, in_flight)
     first, second, never = jobs(3)
     for job in (first, second, never):
-        hand.take(job)
-    put(batches, hand, [first])
-    late = threading.Timer(0.05, put, (batches, hand, [second]))
+        in_flight.take(job)
+    put(batches, in_flight, [first])
+    late = threading.Timer(0.05, put, (batches, in_flight, [second]))
     late.start()
     began = time.monotonic()
     assert batches.take(8) == [first, second]
@@ -48,16 +48,16 @@ def test_frames_on_their_way_are_waited_for_until_the_deadline() -> None:
 
 
 def test_a_lone_frame_goes_at_once() -> None:
-    hand = Hand()
-    batches = Batches(60.0, hand)
+    in_flight = InFlight()
+    batches = Batches(60.0, in_flight)
     (job,) = jobs(1)
-    hand.take(job)
-    put(batches, hand, [job])
+    in_flight.take(job)
+    put(batches, in_flight, [job])
     assert batches.take(8) == [job]
 
 
 def test_after_the_end_what_was_put_before_still_comes() -> None:
-    batches = Batches(60.0, Hand())
+    batches = Batches(60.0, InFlight())
     (job,) = jobs(1)
     batches.put(job)
     batches.end()

@@ -14,18 +14,18 @@ from typing import Any
 import pytest
 
 from framecap.config import IngestConfig, WorkerConfig
-from framecap.sidecar import Sidecar
-from framecap.stores import local, tree
+from framecap.sidecars.sidecar import Sidecar
+from framecap.stores import directory_backend, local_backend
 from framecap.telemetry.server import ThisProcess, serving
 from tests.telemetry.test_server import ask
 from tests.worker.fakes import check_oracle, fill, local_store, work
-from tests.worker.pictures import encoded, scene
+from tests.worker.images import encoded, scene
 
 CALLS = ("open", "scandir", "stat", "fstat", "read", "write", "fsync", "link")
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EROFS, errno.ENOTCONN)
 SMALL = tuple(zip(CALLS, itertools.cycle(ERRORS), strict=False))
-PICTURE = encoded(scene(32, 24))
-FEW_IN_HAND = WorkerConfig(decoders=1, queue=4)
+IMAGE = encoded(scene(32, 24))
+FEW_IN_FLIGHT = WorkerConfig(decoders=1, queue=4)
 LOOKING = IngestConfig(scan_seconds=0.05, settle_seconds=0.2, hints="off")
 
 
@@ -59,13 +59,13 @@ def test_every_call_and_every_error_is_there() -> None:
 def test_a_disk_that_fails_is_waited_for(
     tmp_path: Path, call: str, monkeypatch: pytest.MonkeyPatch, full: bool, figure: Callable[[str], None]
 ) -> None:
-    monkeypatch.setattr("framecap.worker.patience._FIRST_SECONDS", 0.02)
-    monkeypatch.setattr("framecap.worker.patience._MAX_SECONDS", 0.1)
+    monkeypatch.setattr("framecap.worker.store_backoff._FIRST_SECONDS", 0.02)
+    monkeypatch.setattr("framecap.worker.store_backoff._MAX_SECONDS", 0.1)
     monkeypatch.setattr("framecap.ingest.scanner._MAX_BACK_OFF", 0.1)
     errors = ERRORS if full else [error for one, error in SMALL if one == call]
     for error in errors:
         root = tmp_path / errno.errorcode[error]
-        fill(root, {f"a/{n}.jpg": PICTURE for n in range(30)})
+        fill(root, {f"a/{n}.jpg": IMAGE for n in range(30)})
         fail_and_heal(root, call, error, monkeypatch)
     figure(f"{call}: {', '.join(errno.errorcode[error] for error in errors)}: unready, then healed, 0 lost, 0 failed")
 
@@ -74,8 +74,8 @@ def fail_and_heal(root: Path, call: str, error: int, monkeypatch: pytest.MonkeyP
     store = local_store(root)
     disk = Disk(call)
     with monkeypatch.context() as patch, serving("127.0.0.1", 0, ThisProcess()) as address:
-        patch.setattr(tree, "os", disk)
-        patch.setattr(local, "os", disk)
+        patch.setattr(directory_backend, "os", disk)
+        patch.setattr(local_backend, "os", disk)
         seen: list[str] = []
 
         def on_commit(made: Sidecar) -> None:
@@ -93,7 +93,7 @@ def fail_and_heal(root: Path, call: str, error: int, monkeypatch: pytest.MonkeyP
 
         healer = threading.Thread(target=heal)
         ready_again = threading.Event()
-        done = work(store, config=FEW_IN_HAND, on_commit=on_commit, looking=LOOKING)
+        done = work(store, config=FEW_IN_FLIGHT, on_commit=on_commit, looking=LOOKING)
         healer.join()
     assert os.strerror(error) in seen[0]
     assert {made.status for made in check_oracle(root, done.committed).values()} == {"captioned"}
@@ -104,9 +104,9 @@ def wait_for(address: str, status: int) -> str:
     """What /readyz says when it answers so."""
     deadline = time.monotonic() + 20
     while True:
-        answer, said = ask(address, "/readyz")
+        answer, output = ask(address, "/readyz")
         assert ask(address, "/livez")[0] == 200
         if answer == status:
-            return said
-        assert time.monotonic() < deadline, said
+            return output
+        assert time.monotonic() < deadline, output
         time.sleep(0.02)

@@ -14,19 +14,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framecap.captioning.caption import Caption, Images
-from framecap.captioning.preprocess import Preprocessing, decode
 from framecap.config import NearDuplicatesConfig, WorkerConfig
+from framecap.decoding.child import perceptual_hash
+from framecap.decoding.pool import DecodedFrame
+from framecap.decoding.preprocess import Preprocessing, decode
 from framecap.errors import NonFiniteOutput
 from framecap.frames import FrameName, make_key
-from framecap.sidecar import Sidecar
+from framecap.sidecars.sidecar import Sidecar
 from framecap.stores.base import Entry
-from framecap.worker.decoder_child import perceptual_hash
-from framecap.worker.decoders import Decoded
 from framecap.worker.jobs import Job
-from framecap.worker.near_duplicates import NearDuplicates, Verdicts
-from framecap.worker.records import record
+from framecap.worker.near_duplicates import DuplicateVerdicts, NearDuplicates
+from framecap.worker.sidecar_records import record
 from tests.worker.fakes import A_CAPTION, ScriptedCaptioner, check_oracle, fill, local_store, work
-from tests.worker.pictures import encoded, scene
+from tests.worker.images import encoded, scene
 
 START = datetime(2025, 11, 22, 10, tzinfo=UTC)
 NEAR = NearDuplicatesConfig(enabled=True, distance=3, heartbeat_seconds=60.0)
@@ -43,7 +43,7 @@ def job(seconds: float, looks: int, camera: str = "gate") -> Job:
     entry = Entry(key, 1, 0.0, "")
     lease: Any = FakeLease(entry)
     made = Job(lease, entry)
-    made.picture = Decoded(np.zeros((1, 1, 3), np.uint8), 1, 1, looks, ())
+    made.image = DecodedFrame(np.zeros((1, 1, 3), np.uint8), 1, 1, looks, ())
     made.sha256 = "0" * 64
     return made
 
@@ -53,8 +53,8 @@ def captioned(one: Job) -> Sidecar:
     return record(one)
 
 
-def judge(near: NearDuplicates, *jobs: Job) -> Verdicts:
-    verdicts = Verdicts()
+def judge(near: NearDuplicates, *jobs: Job) -> DuplicateVerdicts:
+    verdicts = DuplicateVerdicts()
     for one in jobs:
         near.leased(one)
     for one in jobs:
@@ -69,14 +69,14 @@ def test_frames_wait_for_their_turn_and_then_for_their_original() -> None:
     first, second, third = job(0, 0b1), job(1, 0b11), job(2, 0xFF)
     for one in (first, second, third):
         near.leased(one)
-    assert near.decoded(third) == Verdicts()
-    assert near.decoded(second) == Verdicts()
-    assert near.decoded(first) == Verdicts(to_caption=[first, third])
+    assert near.decoded(third) == DuplicateVerdicts()
+    assert near.decoded(second) == DuplicateVerdicts()
+    assert near.decoded(first) == DuplicateVerdicts(to_caption=[first, third])
     made = captioned(first)
-    assert near.ended(first, made) == Verdicts(duplicates=[second])
+    assert near.ended(first, made) == DuplicateVerdicts(duplicates=[second])
     duplicate = record(second)
     assert (duplicate.status, duplicate.duplicate_of, duplicate.caption) == ("duplicate", first.key, made.caption)
-    assert near.ended(second, duplicate) == Verdicts()
+    assert near.ended(second, duplicate) == DuplicateVerdicts()
 
 
 def test_a_duplicate_of_a_committed_frame_need_not_wait() -> None:
@@ -84,14 +84,14 @@ def test_a_duplicate_of_a_committed_frame_need_not_wait() -> None:
     first, later = job(0, 0), job(59, 0b111)
     judge(near, first)
     near.ended(first, captioned(first))
-    assert judge(near, later) == Verdicts(duplicates=[later])
+    assert judge(near, later) == DuplicateVerdicts(duplicates=[later])
 
 
 def test_the_heartbeat_goes_by_the_frames_own_times() -> None:
     near = NearDuplicates(NEAR)
     first, later, latest = job(0, 0), job(60, 0), job(61, 0)
-    assert judge(near, first, later, latest) == Verdicts(to_caption=[first, later])
-    assert near.ended(later, captioned(later)) == Verdicts(duplicates=[latest])
+    assert judge(near, first, later, latest) == DuplicateVerdicts(to_caption=[first, later])
+    assert near.ended(later, captioned(later)) == DuplicateVerdicts(duplicates=[latest])
 
 
 def test_cameras_are_apart_and_too_much_difference_is_too_much() -> None:
@@ -100,12 +100,12 @@ def test_cameras_are_apart_and_too_much_difference_is_too_much() -> None:
     assert judge(near, *jobs).to_caption == jobs
 
 
-def test_when_the_original_fails_the_next_one_takes_its_place() -> None:
+def test_when_the_original_fails_the_next_one_takes_its_address() -> None:
     near = NearDuplicates(NEAR)
     first, second, third = job(0, 0), job(1, 0), job(2, 0)
     assert judge(near, first, second, third).to_caption == [first]
-    assert near.ended(first, None) == Verdicts(to_caption=[second])
-    assert near.ended(second, captioned(second)) == Verdicts(duplicates=[third])
+    assert near.ended(first, None) == DuplicateVerdicts(to_caption=[second])
+    assert near.ended(second, captioned(second)) == DuplicateVerdicts(duplicates=[third])
 
 
 def test_a_frame_of_the_future_is_no_measure_for_the_present() -> None:
@@ -114,24 +114,24 @@ def test_a_frame_of_the_future_is_no_measure_for_the_present() -> None:
     judge(near, future)
     near.ended(future, captioned(future))
     now = job((datetime.now(UTC) - START).total_seconds(), 0)
-    assert judge(near, now) == Verdicts(duplicates=[now])
+    assert judge(near, now) == DuplicateVerdicts(duplicates=[now])
 
 
-def test_a_frame_that_does_not_come_holds_nobody_up() -> None:
+def test_a_frame_that_does_not_come_holds_no_one_up() -> None:
     near = NearDuplicates(NEAR)
     bad, good = job(0, 0), job(1, 0)
     near.leased(bad)
     near.leased(good)
-    assert near.decoded(good) == Verdicts()
-    assert near.ended(bad, None) == Verdicts(to_caption=[good])
+    assert near.decoded(good) == DuplicateVerdicts()
+    assert near.ended(bad, None) == DuplicateVerdicts(to_caption=[good])
 
 
 def test_a_late_frame_is_captioned_and_no_measure_for_others() -> None:
     near = NearDuplicates(NEAR)
     first, late, next_one = job(10, 0), job(5, 0xFF), job(11, 0)
     assert judge(near, first, late, next_one).to_caption == [first, late]
-    assert near.ended(late, captioned(late)) == Verdicts()
-    assert near.ended(first, captioned(first)) == Verdicts(duplicates=[next_one])
+    assert near.ended(late, captioned(late)) == DuplicateVerdicts()
+    assert near.ended(first, captioned(first)) == DuplicateVerdicts(duplicates=[next_one])
 
 
 @settings(max_examples=200, deadline=None)
@@ -140,13 +140,13 @@ def test_every_frame_is_captioned_or_a_duplicate_of_a_committed_one(data: st.Dat
     """Whatever the order in which frames are decoded, captioned, fail and leave."""
     near = NearDuplicates(NEAR)
     looks = data.draw(st.lists(st.sampled_from([0, 1, 0xFF, 0xFFFF]), min_size=1, max_size=12))
-    jobs = [job(20 * n, look, "gate" if n % 3 else "yard") for n, look in enumerate(looks)]
+    jobs = [job(20 * n, encode, "gate" if n % 3 else "yard") for n, encode in enumerate(looks)]
     undecoded, to_caption, duplicates = list(jobs), [], []
     committed: dict[str, Sidecar] = {}
     for one in jobs:
         near.leased(one)
 
-    def follow(verdicts: Verdicts) -> None:
+    def follow(verdicts: DuplicateVerdicts) -> None:
         to_caption.extend(verdicts.to_caption)
         duplicates.extend(verdicts.duplicates)
 
@@ -171,7 +171,7 @@ def test_every_frame_is_captioned_or_a_duplicate_of_a_committed_one(data: st.Dat
     assert len(committed) + left == len(jobs)
 
 
-def test_pictures_that_look_the_same_have_nearly_the_same_hash() -> None:
+def test_images_that_look_the_same_have_nearly_the_same_hash() -> None:
     def looks(data: bytes) -> int:
         return perceptual_hash(decode(data, Preprocessing(224), 10**8).pixels)
 
@@ -184,11 +184,14 @@ def test_pictures_that_look_the_same_have_nearly_the_same_hash() -> None:
 
 def test_duplicates_from_end_to_end(tmp_path: Path) -> None:
     still, other = scene(64, 48), scene(64, 48, seed=1)
-    pictures = [still] * 10 + [other] * 10 + [still]
-    keys = [make_key(FrameName("gate", START + timedelta(seconds=n), n)) for n in range(len(pictures))]
+    image_files = [still] * 10 + [other] * 10 + [still]
+    keys = [make_key(FrameName("gate", START + timedelta(seconds=n), n)) for n in range(len(image_files))]
     fill(
         tmp_path,
-        {key: encoded(picture, quality=80 + n % 5) for n, (key, picture) in enumerate(zip(keys, pictures, strict=True))},
+        {
+            key: encoded(image_file, quality=80 + n % 5)
+            for n, (key, image_file) in enumerate(zip(keys, image_files, strict=True))
+        },
     )
     captioner = ScriptedCaptioner(lambda images: [A_CAPTION] * len(images))
     config = WorkerConfig(decoders=2, near_duplicates=NEAR)

@@ -1,4 +1,4 @@
-"""Another model while the worker runs: by real signals, with frames in hand, and what happens when it does not load."""
+"""Another model while the worker runs: by real signals, with frames in flight, and what happens when it does not load."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from typing import Any
 from framecap.captioning.caption import Caption, Images, ModelName
 from framecap.config import WorkerConfig
 from framecap.errors import BundleError
-from framecap.worker.lifecycle import hangups, stop_on_signals
+from framecap.runtime.signals import reload_on_sighup, stop_on_signals
 from framecap.worker.reload import Reload
 from framecap.worker.run import run_worker
 from tests import command
 from tests.worker.fakes import ScriptedCaptioner, check_oracle, fill, ingest_of, local_store
-from tests.worker.pictures import encoded, scene
+from tests.worker.images import encoded, scene
 
 GOOD = encoded(scene(96, 64))
 
 
 class Sized(ScriptedCaptioner):
-    """A captioner that only takes pictures of its own size, and says which."""
+    """A captioner that only takes images of its own size, and says which."""
 
     def __init__(self, size: int, then: Callable[[], object] = lambda: None) -> None:
         super().__init__(self._answers)
@@ -39,7 +39,7 @@ class Sized(ScriptedCaptioner):
         return [Caption(f"Size {self.image_size}.", 0.5, (), ())] * len(images)
 
 
-def test_a_model_of_another_picture_size_takes_over_between_batches(tmp_path: Path) -> None:
+def test_a_model_of_another_image_size_takes_over_between_batches(tmp_path: Path) -> None:
     fill(tmp_path, {f"a/{n:03}.jpg": GOOD for n in range(120)})
     changed = threading.Event()
 
@@ -71,15 +71,15 @@ def test_a_model_of_another_picture_size_takes_over_between_batches(tmp_path: Pa
     assert {one.status for one in made.values()} == {"captioned"}
 
 
-def test_what_does_not_load_changes_nothing_and_is_said(caplog: Any) -> None:
+def test_what_does_not_load_changes_nothing_and_is_reported(caplog: Any) -> None:
     def load() -> Sized:
         raise BundleError("x: no model bundle here")
 
     heard: list[object] = []
     reload = Reload(load)
-    reload.glance(heard.append)
+    reload.poll(heard.append)
     reload.ask()
-    reload.glance(heard.append)
+    reload.poll(heard.append)
     for thread in threading.enumerate():
         if thread.name == "reload":
             thread.join()
@@ -94,16 +94,16 @@ class Lines:
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
-        self.said: list[str] = []
+        self.output: list[str] = []
 
     def wait_for(self, part: str) -> str:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             message = str(json.loads(line)["message"])
-            self.said.append(message)
+            self.output.append(message)
             if part in message:
                 return message
-        raise AssertionError(self.said)
+        raise AssertionError(self.output)
 
 
 def wait_for_caption(process: subprocess.Popen[str], key: str) -> None:
@@ -176,9 +176,9 @@ def test_a_sighup_of_a_terminal_that_has_gone_stops(tmp_path: Path) -> None:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may ignore it
         os.chdir(tmp_path)
         os.execve(command.COMMAND[0], [*command.COMMAND, "work", "--runtime", "null"], command.environment())
-    said = b""
-    while b"captioning the frames" not in said:
-        said += os.read(terminal, 4096)
+    output = b""
+    while b"captioning the frames" not in output:
+        output += os.read(terminal, 4096)
     os.close(terminal)  # the kernel sends SIGHUP, and the terminal is gone
     deadline = time.monotonic() + 30
     while True:
@@ -194,7 +194,7 @@ def test_a_sighup_of_a_terminal_that_has_gone_stops(tmp_path: Path) -> None:
 def test_a_signal_asks_and_does_not_stop() -> None:
     before = signal.getsignal(signal.SIGHUP)
     asked: list[int] = []
-    with stop_on_signals() as stop, hangups(lambda: asked.append(1), stop):
+    with stop_on_signals() as stop, reload_on_sighup(lambda: asked.append(1), stop):
         os.kill(os.getpid(), signal.SIGHUP)
         assert (asked, stop.is_set()) == ([1], False)
     assert signal.getsignal(signal.SIGHUP) is before

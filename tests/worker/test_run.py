@@ -11,18 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from framecap import frames, sidecar, telemetry
+from framecap import frames, telemetry
 from framecap.captioning.caption import Caption, Images
 from framecap.config import IngestConfig, WorkerConfig
+from framecap.decoding.pool import DecoderPool, DecoderSettings
 from framecap.errors import DeviceMemoryError, MissingError, NonFiniteOutput
-from framecap.frames import FrameName, make_key
-from framecap.sidecar import MAX_SIDECAR_BYTES, Sidecar
+from framecap.frames import MAX_SIDECAR_BYTES, FrameName, make_key
+from framecap.sidecars import sidecar
+from framecap.sidecars.sidecar import Sidecar
 from framecap.stores.base import Entry
 from framecap.worker import model
-from framecap.worker.decoders import DecoderPool, DecoderSettings
+from tests.decoding.test_pool import COMMAND
 from tests.worker.fakes import A_CAPTION, ScriptedCaptioner, check_oracle, fill, local_store, work
-from tests.worker.pictures import encoded, huge_png, quadrants, scene
-from tests.worker.test_decoders import COMMAND
+from tests.worker.images import encoded, huge_png, quadrants, scene
 
 GOOD = encoded(scene(64, 48))
 ONE_DECODER = WorkerConfig(decoders=1)
@@ -30,7 +31,7 @@ ONE_DECODER = WorkerConfig(decoders=1)
 
 @pytest.fixture
 def scripted_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Decoders that crash, hang or raise for pictures that ask for it."""
+    """Decoders that crash, hang or raise for images that ask for it."""
     monkeypatch.setattr(model, "DecoderSettings", partial(DecoderSettings, command=COMMAND))
 
 
@@ -84,7 +85,7 @@ def test_a_backlog_is_captioned_once_each(tmp_path: Path, full: bool, figure: Ca
 
 
 @pytest.mark.faults(9)
-def test_truncated_pictures_fail_and_the_decoder_lives(
+def test_truncated_images_fail_and_the_decoder_lives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figure: Callable[[str], None]
 ) -> None:
     pools = []
@@ -124,7 +125,7 @@ def test_a_frame_that_is_still_being_written_is_waited_for(tmp_path: Path, start
 
 @pytest.mark.faults(11)
 @pytest.mark.faults(12)
-def test_what_is_no_picture_fails_and_the_next_frame_is_quick(tmp_path: Path, figure: Callable[[str], None]) -> None:
+def test_what_is_no_image_fails_and_the_next_frame_is_quick(tmp_path: Path, figure: Callable[[str], None]) -> None:
     alone = tmp_path.with_name("alone")
     fill(alone, {"a/6.jpg": GOOD})
     only = work(local_store(alone), config=WorkerConfig(decoders=1)).of("a/6.jpg")
@@ -156,7 +157,7 @@ def test_what_is_no_picture_fails_and_the_next_frame_is_quick(tmp_path: Path, fi
 
 @pytest.mark.faults(14)
 @pytest.mark.usefixtures("scripted_decoders")
-def test_a_crash_and_a_hang_fail_after_three_tries_and_hold_nobody_up(
+def test_a_crash_and_a_hang_fail_after_three_tries_and_hold_no_one_up(
     tmp_path: Path, full: bool, figure: Callable[[str], None]
 ) -> None:
     good = {f"c/{n}.jpg": GOOD for n in range(50)}
@@ -233,8 +234,8 @@ def test_numbers_that_are_not_finite_fail_their_frame_only(tmp_path: Path) -> No
 
 def test_what_readers_would_refuse_is_not_committed(tmp_path: Path) -> None:
     fill(tmp_path, {"a/1.jpg": GOOD})
-    essay = Caption("a" * MAX_SIDECAR_BYTES, 0.5, (), ())
-    done = work(local_store(tmp_path), ScriptedCaptioner(lambda images: [essay]))
+    long_response = Caption("a" * MAX_SIDECAR_BYTES, 0.5, (), ())
+    done = work(local_store(tmp_path), ScriptedCaptioner(lambda images: [long_response]))
     error = check_oracle(tmp_path, done.committed)["a/1.jpg"].error
     assert error is not None
     assert error.kind == "model"
@@ -316,7 +317,7 @@ def test_a_frame_deleted_while_it_is_worked_on_is_dropped(tmp_path: Path) -> Non
 
 
 @pytest.mark.faults(31)
-def test_a_torn_sidecar_is_replaced(tmp_path: Path) -> None:
+def test_a_truncated_sidecar_is_replaced(tmp_path: Path) -> None:
     fill(tmp_path, {"a/1.jpg": GOOD, "a/2.jpg": GOOD})
     (tmp_path / "a/1.jpg.json").write_bytes(b'{"schema_version": 1, "sta')
     (tmp_path / "a/2.jpg.json").write_bytes(b"")
@@ -327,7 +328,7 @@ def test_a_torn_sidecar_is_replaced(tmp_path: Path) -> None:
 
 def test_a_sidecar_that_was_there_first_stays(tmp_path: Path) -> None:
     fill(tmp_path, {"a/1.jpg": GOOD})
-    theirs = b'{"status": "captioned", "from": "another worker"}'
+    theirs = b'{"status": "captioned", "frame": {}, "from": "another worker"}'
 
     def answer(images: Images) -> Sequence[Caption]:
         (tmp_path / "a/1.jpg.json").write_bytes(theirs)

@@ -17,10 +17,10 @@ from framecap.frames import FrameName, make_key
 from framecap.ingest.shard import Shard
 from tests import command
 from tests.worker.fakes import check_oracle, fill
-from tests.worker.pictures import encoded, scene
+from tests.worker.images import encoded, scene
 
-PICTURE = encoded(scene(32, 24))
-IN_HAND = 64  # worker.queue's default: what a kill can cost at most
+IMAGE = encoded(scene(32, 24))
+IN_FLIGHT = 64  # worker.queue's default: what a kill can cost at most
 
 
 @dataclass
@@ -56,7 +56,7 @@ def test_two_shares_of_a_directory_commit_each_frame_once_whoever_is_killed(
     at = datetime(2026, 11, 22, 10, tzinfo=UTC)
     own = [make_key(FrameName(f"camera-{n % 20}", at + timedelta(seconds=n), n)) for n in range(count // 2)]
     foreign = [f"from elsewhere/{n}.jpg" for n in range(count - len(own))]
-    fill(tmp_path, dict.fromkeys(own + foreign, PICTURE))
+    fill(tmp_path, dict.fromkeys(own + foreign, IMAGE))
     each = count // 2 // (kills + 2)
     workers = [Worker(tmp_path, f"{n}/2", [each * (k + 1) for k in range(kills)]) for n in (1, 2)]
     threads = [threading.Thread(target=worker.run) for worker in workers]
@@ -65,10 +65,10 @@ def test_two_shares_of_a_directory_commit_each_frame_once_whoever_is_killed(
     for thread in threads:
         thread.join()
     assert len(check_oracle(tmp_path)) == count
-    told = Counter(key for worker in workers for key in worker.committed)
-    assert max(told.values()) == 1, "committed twice"
+    reported = Counter(key for worker in workers for key in worker.committed)
+    assert max(reported.values()) == 1, "committed twice"
     for number, worker in enumerate(workers, 1):
         assert all(Shard(number, 2).holds(key) for key in worker.committed)
-    # Told before it died or not, each frame was committed by one; a kill leaves untold what was in hand.
-    assert count - len(told) <= 2 * kills * IN_HAND
+    # Told before it died or not, each frame was committed by one; a kill leaves untold what was in flight.
+    assert count - len(reported) <= 2 * kills * IN_FLIGHT
     figure(f"{count} frames, two shares of {[len(worker.committed) for worker in workers]}, {2 * kills} kills: 0 double")

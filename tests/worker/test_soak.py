@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.worker.soak import ROOM_BYTES, ROOM_FILES, soak
+from tests.worker.soak import BUDGET_BYTES, BUDGET_FILES, soak
 
 
 @pytest.mark.faults(35)
@@ -17,5 +17,5 @@ def test_a_worker_neither_grows_nor_leaks(tmp_path: Path, full: bool, figure: Ca
     figure(str(seen))
     assert (seen.pending_at_end, seen.oldest_pending_seconds, seen.healthy) == (0, 0, True)
     assert seen.statuses["failed"] == pytest.approx(seen.bad, rel=0.2)
-    assert seen.memory[1] - seen.memory[0] < ROOM_BYTES
-    assert seen.files[1] <= seen.files[0] + ROOM_FILES
+    assert seen.memory[1] - seen.memory[0] < BUDGET_BYTES
+    assert seen.files[1] <= seen.files[0] + BUDGET_FILES

@@ -8,7 +8,7 @@ from pathlib import Path
 from framecap.config import Config, load_config
 
 EXAMPLE = "--bundle my_bundle --data caption_data --held-out 500"
-TEXT = """Make a bundle's confidence the probability that the caption fits the picture, and let its sidecars say `uncertain`.
+TEXT = """Make a bundle's confidence the probability that the caption fits the image, and let its sidecars say `uncertain`.
 
 A caption fits when it agrees with people's captions of the photo (CIDEr-D) at least as well as three of four of people's
 own captions agree with the others. Use photos that the model was not trained on: the ones that were held out, or val. The
@@ -32,8 +32,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, _: Config) -> None:
     from framecap.captioning.bundle import open_bundle
     from framecap.errors import ConfigError
-    from train.calibrate import calibrate
-    from train.dataset import DataFolder
+    from train.data.dataset import DataFolder
+    from train.evaluation.calibrate import calibrate
 
     settings = load_config(options.config, {"captioning.beam": options.beam}).captioning
     folder = DataFolder(options.data)

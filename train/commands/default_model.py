@@ -1,4 +1,4 @@
-"""python -m train default-model: Flickr8k's photos and captions in, the model in the box out."""
+"""python -m train default-model: Flickr8k's photos and captions in, the bundled model out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, config: Config) -> None:
-    from train.default_model import make_default_model
+    from train.export.default_model import make_default_model
 
     bundle = make_default_model(config.train, options.karpathy, options.images, options.work, options.out)
     print(json.dumps(bundle.card.scores, indent=1))

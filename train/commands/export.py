@@ -20,8 +20,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, _: Config) -> None:
-    from train.export import export
-    from train.model import checkpoint_path, load_model
+    from train.export.bundle import export
+    from train.training.model import checkpoint_path, load_model
 
     model = load_model(checkpoint_path(options.start))
     about = {"training": model.training()}

@@ -1,1 +1,1 @@
-"""The encoder-decoder in PyTorch: uint8 pictures in, features and word probabilities out (nothing else here needs torch)."""
+"""The encoder-decoder in PyTorch: uint8 images in, features and word probabilities out (nothing else here needs torch)."""

@@ -15,12 +15,13 @@ Scores = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def plain_scores(keys: Tensor, negated_query: Tensor, weight: Tensor) -> Tensor:
-    """keys (frames, places, width), negated_query (frames, beams, width), weight (width,) → (frames, beams, places)."""
+    """keys (frames, locations, width), negated_query (frames, beams, width), weight (width,) → (frames, beams,
+    locations)."""
     return torch.matmul(torch.maximum(keys[:, None], negated_query[:, :, None]), weight)
 
 
 def best_scores(device: torch.device, precision: torch.dtype) -> Scores:
-    """`plain_scores`, or on a GPU one kernel that does not write (frames, beams, places, width) numbers to memory.
+    """`plain_scores`, or on a GPU one kernel that does not write (frames, beams, locations, width) numbers to memory.
 
     Triton makes it when it is first used, for which it needs a C compiler: where that fails, the plain one does.
     """

@@ -26,14 +26,14 @@ class DecoderShape:
     attention: int
 
 
-class Memory(NamedTuple):
-    """What is looked at, once a frame: `values` (n, places, width) and their attention keys (n, places, attention)."""
+class EncoderMemory(NamedTuple):
+    """What is looked at, once a frame: `values` (n, locations, width) and their attention keys (n, locations, attention)."""
 
     values: Tensor
     keys: Tensor
 
 
-class State(NamedTuple):
+class DecoderState(NamedTuple):
     """The LSTM's hidden and cell state, (frames, beams, hidden) each."""
 
     hidden: Tensor
@@ -62,17 +62,19 @@ class AttentionDecoder(nn.Module):
         nn.init.uniform_(self.output.weight, -0.1, 0.1)
         nn.init.zeros_(self.output.bias)
 
-    def begin(self, features: Tensor) -> tuple[Memory, State]:
-        """features (frames, places, width) → the memory and a state of one beam a frame."""
+    def begin(self, features: Tensor) -> tuple[EncoderMemory, DecoderState]:
+        """features (frames, locations, width) → the memory and a state of one beam a frame."""
         values = self.project(self.dropout(features) if self.shape.memory else features)
         mean = values.mean(dim=1, keepdim=True)
-        return Memory(values, self.encoder_attention(values)), State(self.initial_hidden(mean), self.initial_cell(mean))
+        return EncoderMemory(values, self.encoder_attention(values)), DecoderState(
+            self.initial_hidden(mean), self.initial_cell(mean)
+        )
 
-    def attend(self, memory: Memory, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """The gated context (frames, beams, width) and the attention (frames, beams, places), which sums to 1.
+    def attend(self, memory: EncoderMemory, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """The gated context (frames, beams, width) and the attention (frames, beams, locations), which sums to 1.
 
         relu(key + query) is max(key, -query) + query, and the query's part is the same at all places: the softmax does
-        not see it. One pass over (frames, beams, places, attention) numbers instead of two.
+        not see it. One ignore (frames, beams, locations, attention) numbers instead of two.
         """
         query = self.decoder_attention(hidden)
         scores = self.full_attention(torch.maximum(memory.keys[:, None], -query[:, :, None])).squeeze(3)
@@ -87,18 +89,18 @@ class AttentionDecoder(nn.Module):
         """
         return functional.linear(embedded, self.lstm.weight_ih[:, : self.shape.embedding], self.lstm.bias_ih)
 
-    def advance(self, memory: Memory, state: State, words: Tensor) -> tuple[State, Tensor]:
-        """One word (frames, beams) further: the new state and the attention (frames, beams, places)."""
+    def advance(self, memory: EncoderMemory, state: DecoderState, words: Tensor) -> tuple[DecoderState, Tensor]:
+        """One word (frames, beams) further: the new state and the attention (frames, beams, locations)."""
         return self.go_on(memory, state, self.spoken(self.embedding(words)))
 
-    def go_on(self, memory: Memory, state: State, spoken: Tensor) -> tuple[State, Tensor]:
+    def go_on(self, memory: EncoderMemory, state: DecoderState, spoken: Tensor) -> tuple[DecoderState, Tensor]:
         """`advance` where what the words say, (frames, beams, 4 * hidden), is known already."""
         context, attention = self.attend(memory, state.hidden)
         seen = functional.linear(context, self.lstm.weight_ih[:, self.shape.embedding :])
         gates = spoken + seen + functional.linear(state.hidden, self.lstm.weight_hh, self.lstm.bias_hh)
         enter, forget, candidate, leave = torch.split(gates, self.shape.hidden, dim=2)
         cell = torch.sigmoid(forget) * state.cell + torch.sigmoid(enter) * torch.tanh(candidate)
-        return State(torch.sigmoid(leave) * torch.tanh(cell), cell), attention
+        return DecoderState(torch.sigmoid(leave) * torch.tanh(cell), cell), attention
 
     def logits(self, hidden: Tensor) -> Tensor:
         """hidden (..., hidden) → (..., words)."""
@@ -106,14 +108,14 @@ class AttentionDecoder(nn.Module):
         return scores
 
     def forward(self, features: Tensor, captions: Tensor) -> tuple[Tensor, Tensor]:
-        """Teacher forcing: features (frames, places, width) and captions (frames, beams, length).
+        """Teacher forcing: features (frames, locations, width) and captions (frames, beams, length).
 
         Returns the hidden states (frames, beams, length - 1, hidden), whose `logits` are those of the words after the
-        first, and the attention (frames, beams, length - 1, places). What belongs to padding means nothing.
+        first, and the attention (frames, beams, length - 1, locations). What belongs to padding means nothing.
         """
         memory, state = self.begin(features)
         beams, length = captions.shape[1:]
-        state = State(*(part.expand(-1, beams, -1) for part in state))
+        state = DecoderState(*(part.expand(-1, beams, -1) for part in state))
         hidden, attentions = [], []
         for step in range(length - 1):
             state, attention = self.advance(memory, state, captions[:, :, step])

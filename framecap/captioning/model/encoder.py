@@ -1,4 +1,4 @@
-"""The encoder: uint8 RGB pictures in, a grid of feature vectors out; any torchvision or timm classifier without its head."""
+"""The encoder: uint8 RGB images in, a grid of feature vectors out; any torchvision or timm classifier without its head."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ LITE_MEAN, LITE_STD = (127.0,) * 3, (128.0,) * 3  # EfficientNet-Lite, Google's 
 
 
 class Encoder(nn.Module):
-    """Normalisation and backbone: images (n, size, size, 3) uint8 RGB → features (n, places, width).
+    """Normalisation and backbone: images (n, size, size, 3) uint8 RGB → features (n, locations, width).
 
-    `grid` resamples the backbone's map to grid x grid places, by averaging as torch's adaptive average pooling does (the
+    `grid` resamples the backbone's map to grid x grid locations, by averaging as torch's adaptive average pooling does (the
     tutorial's decoder looks at 14 x 14); None takes the map as it is.
     """
 
@@ -47,11 +47,11 @@ class Encoder(nn.Module):
 
     @torch.no_grad()
     def _seen(self) -> tuple[int, int, int]:
-        """Width, rows and columns of the backbone's map. Raises ConfigError for pictures or maps that do not fit."""
+        """Width, rows and columns of the backbone's map. Raises ConfigError for images or maps that do not fit."""
         try:
             shape = self.eval().backbone(torch.zeros(1, 3, self.size, self.size)).shape
         except (AssertionError, RuntimeError, ValueError) as error:
-            raise ConfigError(f"encoder {self.name!r}: takes no pictures of {self.size} pixels ({error})") from None
+            raise ConfigError(f"encoder {self.name!r}: takes no images of {self.size} pixels ({error})") from None
         if len(shape) != 4:
             raise ConfigError(f"encoder {self.name!r}: has no map of rows and columns to look at; take a convolutional one")
         return shape[1], shape[2], shape[3]
@@ -62,8 +62,8 @@ class Encoder(nn.Module):
         self.scale.copy_(1 / torch.tensor(std))
 
     @property
-    def places(self) -> int:
-        """How many feature vectors a picture has."""
+    def locations(self) -> int:
+        """How many feature vectors an image has."""
         return self.grid[0] * self.grid[1]
 
     def forward(self, images: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ def _backbone(name: str, pretrained: bool) -> tuple[nn.Module, tuple[float, ...]
     model = timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="")
     given = timm.get_pretrained_cfg(name)
     if given is None:
-        raise ConfigError(f"encoder {name!r}: timm does not say how its pictures are normalised; take another")
+        raise ConfigError(f"encoder {name!r}: timm does not say how its images are normalised; take another")
     mean, std = (tuple(255 * value for value in values) for values in (given.mean, given.std))
     return TimmFeatures(model), mean, std
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from framecap.captioning.model.attention import best_scores
-from framecap.captioning.model.decoder import AttentionDecoder, Memory, State
+from framecap.captioning.model.decoder import AttentionDecoder, DecoderState, EncoderMemory
 from framecap.captioning.model.encoder import Encoder
 from framecap.captioning.model.folded import fold
 
@@ -19,11 +19,11 @@ _LSTM_PARTS = (0, 1, 3, 2)  # enter, forget, leave, candidate: the three sigmoid
 
 
 class InferenceDecoder(nn.Module):
-    """Made from an AttentionDecoder, on its device; `unsaid` are the words of `never_said`."""
+    """Made from an AttentionDecoder, on its device; `suppressed_words` are the words of `suppressed`."""
 
-    unsaid: Tensor
+    suppressed_words: Tensor
 
-    def __init__(self, model: AttentionDecoder, never_said: tuple[int, ...], precision: torch.dtype) -> None:
+    def __init__(self, model: AttentionDecoder, suppressed: tuple[int, ...], precision: torch.dtype) -> None:
         super().__init__()
         shape, self.precision = model.shape, precision
         self.hidden = shape.hidden
@@ -39,7 +39,7 @@ class InferenceDecoder(nn.Module):
         self.gates, self.gates_bias = self._parameter(weight), self._parameter(bias)
         self.output = self._linear(model.output)
         self.scores = best_scores(model.output.weight.device, precision)
-        self.register_buffer("unsaid", torch.tensor(never_said, device=model.output.weight.device))
+        self.register_buffer("suppressed_words", torch.tensor(suppressed, device=model.output.weight.device))
         self.requires_grad_(False)
 
     def _linear(self, *layers: nn.Linear, negated: int = 0) -> nn.Linear:
@@ -53,14 +53,15 @@ class InferenceDecoder(nn.Module):
     def _parameter(self, values: Tensor) -> nn.Parameter:
         return nn.Parameter(values.detach().to(self.precision).contiguous(), requires_grad=False)
 
-    def begin(self, features: Tensor) -> tuple[Memory, State]:
-        """features (frames, places, width) → the memory and a state of one beam a frame."""
+    def begin(self, features: Tensor) -> tuple[EncoderMemory, DecoderState]:
+        """features (frames, locations, width) → the memory and a state of one beam a frame."""
         values = self.project(features.to(self.precision))
         hidden, cell = self.initial(values.mean(dim=1, keepdim=True)).split(self.hidden, dim=2)
-        return Memory(values, self.keys(values)), State(hidden, cell)
+        return EncoderMemory(values, self.keys(values)), DecoderState(hidden, cell)
 
-    def step(self, memory: Memory, state: State, words: Tensor) -> tuple[State, Tensor, Tensor]:
-        """One word (frames, beams) further: the state, logits (frames, beams, words), attention (frames, beams, places)."""
+    def step(self, memory: EncoderMemory, state: DecoderState, words: Tensor) -> tuple[DecoderState, Tensor, Tensor]:
+        """One word (frames, beams) further: the state, logits (frames, beams, words), attention (frames, beams,
+        locations)."""
         width = memory.values.shape[2]
         negated_query, gate = self.query_and_gate(state.hidden).split([memory.keys.shape[2], width], dim=2)
         attention = self.scores(memory.keys, negated_query, self.attention).softmax(dim=2)
@@ -70,7 +71,7 @@ class InferenceDecoder(nn.Module):
         enter, forget, leave = gates[:, :, : 3 * self.hidden].sigmoid().chunk(3, dim=2)
         cell = torch.addcmul(forget * state.cell, enter, gates[:, :, 3 * self.hidden :].tanh())
         hidden = leave * cell.tanh()
-        return State(hidden, cell), self.output(hidden), attention
+        return DecoderState(hidden, cell), self.output(hidden), attention
 
 
 def _in_order(gates: Tensor) -> Tensor:
@@ -79,7 +80,7 @@ def _in_order(gates: Tensor) -> Tensor:
 
 
 class InferenceEncoder(nn.Module):
-    """Made from an Encoder, on its device: images (n, size, size, 3) uint8 RGB → features (n, places, width)."""
+    """Made from an Encoder, on its device: images (n, size, size, 3) uint8 RGB → features (n, locations, width)."""
 
     scale: Tensor
     shift: Tensor
@@ -93,11 +94,11 @@ class InferenceEncoder(nn.Module):
         self.register_buffer("shift", (-encoder.mean * encoder.scale).to(precision))
         rows, columns = encoder.pool_rows, encoder.pool_columns
         pool = None if rows is None or columns is None else torch.kron(rows, columns).to(precision)
-        self.register_buffer("pool", pool)  # (places, rows * columns of the map)
+        self.register_buffer("pool", pool)  # (locations, rows * columns of the map)
         self.requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
         pixels = torch.addcmul(self.shift, images.to(self.precision), self.scale)  # a byte is exact in every precision
         maps: Tensor = self.backbone(pixels.permute(0, 3, 1, 2))  # channels last: the memory stays as it is
-        places = maps.permute(0, 2, 3, 1).flatten(1, 2)
-        return places if self.pool is None else self.pool @ places
+        locations = maps.permute(0, 2, 3, 1).flatten(1, 2)
+        return locations if self.pool is None else self.pool @ locations

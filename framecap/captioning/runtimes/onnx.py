@@ -13,7 +13,7 @@ import onnxruntime
 from framecap.captioning.beam import BeamSettings, search
 from framecap.captioning.bundle import DECODER, ENCODER, Bundle
 from framecap.captioning.caption import Images
-from framecap.captioning.captioner import Description
+from framecap.captioning.captioner import FrameResult
 from framecap.errors import BundleError, DeviceMemoryError
 
 Array = npt.NDArray[Any]
@@ -21,7 +21,7 @@ Array = npt.NDArray[Any]
 _LANES = 2  # two batches at a time, each with half of the cores: neither waits for cores while the other counts beams
 
 
-class Seen(NamedTuple):
+class EncodedImages(NamedTuple):
     """All that the encoder gives: of a batch's frames, with an axis of them in front, or of one frame, without it."""
 
     values: Array
@@ -55,10 +55,10 @@ class OnnxRuntime:
         self._try(bundle)
 
     def _try(self, bundle: Bundle) -> None:
-        """Go one step with a grey picture: graphs of another model would fail every frame, one after the other."""
+        """Go one step with a grey image: graphs of another model would fail every frame, one after the other."""
         size, (rows, columns) = bundle.card.preprocessing.size, bundle.card.places
         try:
-            decoder = self.look(np.full((1, size, size, 3), 127, np.uint8))
+            decoder = self.encode(np.full((1, size, size, 3), 127, np.uint8))
             _, numbers, attention = decoder.step(None, None, self.words)
         except DeviceMemoryError:
             raise
@@ -67,19 +67,19 @@ class OnnxRuntime:
         if attention.shape != (1, 1, rows * columns) or not np.array_equal(np.sort(numbers, axis=None), range(self.words)):
             raise BundleError(f"{bundle.path}: its graphs are of another grid or vocabulary: copy or export it again")
 
-    def look(self, images: Images, seen: Sequence[Seen | None] = ()) -> OnnxDecoder:
+    def encode(self, images: Images, seen: Sequence[EncodedImages | None] = ()) -> OnnxDecoder:
         """See `captioner.Runtime.look`."""
         if kept := [one for one in seen if one is not None]:
             assert len(kept) == len(images)
-            return OnnxDecoder(self, Seen(*map(np.stack, zip(*kept, strict=True))))
-        return OnnxDecoder(self, Seen(*run(self.encoder, {"images": images})))
+            return OnnxDecoder(self, EncodedImages(*map(np.stack, zip(*kept, strict=True))))
+        return OnnxDecoder(self, EncodedImages(*run(self.encoder, {"images": images})))
 
-    def describe(self, images: Images, end: int, settings: BeamSettings) -> list[Description | None]:
+    def describe(self, images: Images, end: int, settings: BeamSettings) -> list[FrameResult | None]:
         """See `captioner.Runtime.describe`."""
-        decoder = self.look(images)
+        decoder = self.encode(images)
         found = search(decoder, end, settings)
         return [
-            Description(sentences, Seen(*of_frame)) if sentences else None
+            FrameResult(sentences, EncodedImages(*of_frame)) if sentences else None
             for sentences, of_frame in zip(found, zip(*decoder.seen, strict=True), strict=True)
         ]
 
@@ -87,7 +87,7 @@ class OnnxRuntime:
 class OnnxDecoder:
     """A batch of frames (see `beam.Decoder`)."""
 
-    def __init__(self, runtime: OnnxRuntime, seen: Seen) -> None:
+    def __init__(self, runtime: OnnxRuntime, seen: EncodedImages) -> None:
         self.runtime, self.seen = runtime, seen
         self.memory = {"values": seen.values, "keys": seen.keys}
         self.hidden, self.cell = seen.hidden, seen.cell

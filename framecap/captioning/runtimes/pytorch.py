@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from framecap.captioning.beam import BeamSettings
 from framecap.captioning.bundle import WEIGHTS, Bundle
 from framecap.captioning.caption import Images
-from framecap.captioning.captioner import Description
-from framecap.captioning.model.decoder import AttentionDecoder, DecoderShape, Memory, State
+from framecap.captioning.captioner import FrameResult
+from framecap.captioning.model.decoder import AttentionDecoder, DecoderShape, DecoderState, EncoderMemory
 from framecap.captioning.model.encoder import Encoder
 from framecap.captioning.model.inference import InferenceDecoder, InferenceEncoder
-from framecap.captioning.runtimes.recorded import CudaGraphs, Lane, Repeating
+from framecap.captioning.runtimes.cuda_graphs import CudaGraphs, Lane, Repeating
 from framecap.errors import BundleError
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class TorchDecoder:
 
     def __init__(self, model: InferenceDecoder, features: Tensor, start: int) -> None:
         self.model, self.start = model, start
-        self.memory: Memory
+        self.memory: EncoderMemory
         self.memory, self.begun = model.begin(features)
         self.state = self.begun
         self.frames = features.shape[0]
@@ -48,10 +48,10 @@ class TorchDecoder:
         else:
             beams = self.state.hidden.shape[1]
             rows = (parents + torch.arange(self.frames, device=parents.device)[:, None] * beams).flatten()
-            self.state = State(*(part.flatten(0, 1)[rows].view(*parents.shape, -1) for part in self.state))
+            self.state = DecoderState(*(part.flatten(0, 1)[rows].view(*parents.shape, -1) for part in self.state))
         self.state, logits, attention = self.model.step(self.memory, self.state, words)
         log_probabilities = logits.log_softmax(dim=2, dtype=torch.float32)
-        logits.index_fill_(2, self.model.unsaid, -torch.inf)
+        logits.index_fill_(2, self.model.suppressed_words, -torch.inf)
         numbers = logits.topk(min(candidates, logits.shape[2]), dim=2).indices  # half precision is ranked in half the time
         best = log_probabilities.gather(2, numbers).masked_fill_(logits.gather(2, numbers).isneginf(), -torch.inf)
         return best, numbers, attention.float()
@@ -72,39 +72,39 @@ class TorchRuntime:
         encoder.to(device)
         decoder.to(device)
         chosen = precision if precision != "auto" else ("fp16" if device.type == "cuda" else "fp32")
-        self._prepare(encoder, decoder, bundle.vocabulary.never_said, chosen)
+        self._prepare(encoder, decoder, bundle.vocabulary.suppressed, chosen)
         if precision == "auto" and chosen != "fp32" and not self._is_finite():
             logger.warning("%s: its numbers are too large for fp16: it runs in fp32, slower", bundle.path)
             chosen = "fp32"
-            self._prepare(encoder, decoder, bundle.vocabulary.never_said, chosen)
+            self._prepare(encoder, decoder, bundle.vocabulary.suppressed, chosen)
         self.name = "torch" if chosen == "fp32" else f"torch-{chosen}"
         self._idle: queue.LifoQueue[Lane] = queue.LifoQueue()
         for _ in range(self.lanes):
-            self._idle.put(Lane(self._look, self.size, CudaGraphs(device) if device.type == "cuda" else Repeating()))
+            self._idle.put(Lane(self._encode, self.size, CudaGraphs(device) if device.type == "cuda" else Repeating()))
 
-    def _prepare(self, encoder: Encoder, decoder: AttentionDecoder, never_said: tuple[int, ...], precision: str) -> None:
+    def _prepare(self, encoder: Encoder, decoder: AttentionDecoder, suppressed: tuple[int, ...], precision: str) -> None:
         self.encoder = InferenceEncoder(encoder, PRECISIONS[precision])
-        self.decoder = InferenceDecoder(decoder, never_said, PRECISIONS[precision])
+        self.decoder = InferenceDecoder(decoder, suppressed, PRECISIONS[precision])
 
     def _is_finite(self) -> bool:
-        """Whether noise, the picture of the greatest contrasts, goes through without an overflow."""
+        """Whether noise, the image of the greatest contrasts, goes through without an overflow."""
         noise = torch.randint(0, 256, (1, self.size, self.size, 3), dtype=torch.uint8, device=self.device)
         with torch.inference_mode():
             return bool(self.encoder(noise).isfinite().all())
 
     @torch.inference_mode()
-    def _look(self, pictures: Tensor) -> TorchDecoder:
-        return TorchDecoder(self.decoder, self.encoder(pictures.to(self.device, non_blocking=True)), self.start)
+    def _encode(self, image_files: Tensor) -> TorchDecoder:
+        return TorchDecoder(self.decoder, self.encoder(image_files.to(self.device, non_blocking=True)), self.start)
 
-    def look(self, images: Images, seen: Sequence[Any] = ()) -> TorchDecoder:
+    def encode(self, images: Images, seen: Sequence[Any] = ()) -> TorchDecoder:
         """See `captioner.Runtime.look`. Nothing is kept: the next batch overwrites what a recorded search has seen."""
-        return self._look(torch.from_numpy(images))
+        return self._encode(torch.from_numpy(images))
 
-    def describe(self, images: Images, end: int, settings: BeamSettings) -> list[Description | None]:
+    def describe(self, images: Images, end: int, settings: BeamSettings) -> list[FrameResult | None]:
         """See `captioner.Runtime.describe`."""
         lane = self._idle.get()
         try:
-            return [Description(found) if found else None for found in lane.describe(images, end, settings)]
+            return [FrameResult(found) if found else None for found in lane.describe(images, end, settings)]
         finally:
             self._idle.put(lane)
 

@@ -24,11 +24,11 @@ def add(commands: Commands) -> None:
         "  framecap bench --only captioner,pipeline --set captioning.beam=3",
     )
     parser.add_argument(
-        "pictures",
-        metavar="PICTURES",
+        "images",
+        metavar="IMAGES",
         nargs="?",
         type=Path,
-        help="folder of pictures, or a video, to measure with (default: made)",
+        help="folder of images, or a video, to measure with (default: made)",
     )
     parser.add_argument("--full", action="store_true", help="what takes long, too: latency at every rate, large stores")
     parser.add_argument("--only", metavar="PARTS", help=f"some parts, such as captioner,pipeline: {', '.join(PARTS)}")
@@ -50,4 +50,4 @@ def _bench(options: argparse.Namespace) -> int:
     if options.frames < 1 or options.runs < 1:
         raise ConfigError("--frames and --runs: at least 1 is expected")
     size = Size(frames=options.frames, runs=options.runs, full=options.full, parts=parts)
-    return bench(configuration(options), size, options.pictures, options.json)
+    return bench(configuration(options), size, options.images, options.json)

@@ -24,7 +24,7 @@ def _add_export(commands: Commands) -> None:
         "Write captions as files that other programs read.\n"
         "vtt and srt: subtitles, in the video's own time (a live camera's count from its first caption);\n"
         "jsonl and parquet: every sidecar, all of it; coco: results as COCO's tools score them; webdataset, txt\n"
-        "(kohya's pairs) and huggingface (an imagefolder): pictures with their captions. Nothing stands under\n"
+        "(kohya's pairs) and huggingface (an imagefolder): images with their captions. Nothing stands under\n"
         "the name you give before it is whole.",
         "  framecap export --to vtt --camera clip -o clip.vtt\n"
         "  framecap export --to jsonl --since 2026-11-22 --until 2026-11-23 | jq .caption\n"
@@ -95,9 +95,9 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _search(options: argparse.Namespace) -> int:
-    from framecap.cli.search import Asked, search
+    from framecap.cli.search import SearchRequest, search
 
-    asked = Asked(
+    asked = SearchRequest(
         words=" ".join(options.words),
         camera=options.camera,
         since=options.since,

@@ -29,7 +29,7 @@ def _add_run(commands: Commands) -> None:
         _run,
         "Capture a source and caption its frames.\n"
         "Capture and work run as two processes. At the end of a file it ends when every frame has its\n"
-        "sidecar; a camera goes on until Ctrl-C or SIGTERM (a second one does not wait for what is in hand).",
+        "sidecar; a camera goes on until Ctrl-C or SIGTERM (a second one does not wait for what is in flight).",
         "  framecap run video.mp4\n  framecap run 0 --fps 2 --frames /data/frames\n  framecap run rtsp://camera/stream",
     )
     source_flags(parser)
@@ -59,7 +59,7 @@ def _add_work(commands: Commands) -> None:
         _work,
         "Caption every frame that has no sidecar, those to come included.\n"
         "Frames may come from anywhere: any .jpg .jpeg .png .webp below the directory is one. Runs until\n"
-        "SIGTERM or Ctrl-C, which finish what is in hand; a second one does not wait for it. SIGHUP takes the model\n"
+        "SIGTERM or Ctrl-C, which finish what is in flight; a second one does not wait for it. SIGHUP takes the model\n"
         "that the settings name by then, between two batches.",
         "  framecap work --frames /mnt/bucket/frames\n  framecap work --once\n"
         "  framecap work --frames /mnt/nfs/frames --shard 2/8 --metrics-port 9464\n"
@@ -78,11 +78,11 @@ def _add_caption(commands: Commands) -> None:
         commands,
         "caption",
         _caption,
-        "Caption pictures, and write no sidecars.\n"
+        "Caption images, and write no sidecars.\n"
         "Without FILE it asks for paths, one after the other, until the end of the input (Ctrl-D).",
         "  framecap caption dog.jpg beach.png\n  find . -name '*.jpg' | framecap caption --json",
     )
-    parser.add_argument("files", metavar="FILE", nargs="*", help="picture: .jpg .jpeg .png .webp")
+    parser.add_argument("files", metavar="FILE", nargs="*", help="image: .jpg .jpeg .png .webp")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, with the alternatives")
     model_flags(parser)
 
@@ -133,7 +133,7 @@ def _work(options: argparse.Namespace) -> int:
 
 
 def _caption(options: argparse.Namespace) -> int:
-    from framecap.cli.pictures import caption
+    from framecap.cli.caption import caption
 
     return caption(configuration(options), options.files, options.json)
 

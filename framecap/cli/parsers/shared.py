@@ -99,7 +99,7 @@ def source_flags(parser: argparse.ArgumentParser) -> None:
         "source",
         metavar="SOURCE",
         nargs="?",
-        help="video file, folder of pictures, pattern (img-%%04d.jpg), camera number (0) or stream address (rtsp://...); "
+        help="video file, folder of images, pattern (img-%%04d.jpg), camera number (0) or stream address (rtsp://...); "
         "without one: the cameras of config.yaml",
     )
     parser.add_argument("--camera", metavar="NAME", help="folder of its frames (default: made from the source)")
@@ -110,14 +110,14 @@ def source_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def model_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--bundle", metavar="DIR", help="folder of a model bundle (default: the model in the box)")
+    parser.add_argument("--bundle", metavar="DIR", help="folder of a model bundle (default: the bundled model)")
     parser.add_argument("--runtime", metavar="NAME", help="auto, onnx, torch or null (no model: for tests)")
 
 
 def configuration(options: argparse.Namespace) -> Config:
     """The configuration that a command's flags, the environment and its file make. Raises ConfigError."""
     from framecap.config import load_config
-    from framecap.plain_yaml import parse_value
+    from framecap.config.plain_yaml import parse_value
 
     flags: dict[str, Any] = {}
     for assignment in options.set:

@@ -90,7 +90,7 @@ def _add_gate(commands: Commands) -> None:
         "gate",
         _gate,
         "Compare a new bundle with the model in use, on a golden set.\n"
-        "A golden set is a folder of ten pictures or more, best of your own cameras. Beside a picture a.jpg may stand\n"
+        "A golden set is a folder of ten images or more, best of your own cameras. Beside an image a.jpg may stand\n"
         "a.jpg.txt: what people would say of it, one caption a line. With such references the captions are scored\n"
         "(CIDEr-D, BLEU-4); without, only calibrated confidences are compared. It shows which captions change, and\n"
         "ends with 0 when the new bundle passes, else with 1.",
@@ -167,12 +167,12 @@ def _add_prune(commands: Commands) -> None:
 
 def _prune(options: argparse.Namespace) -> int:
     from framecap.cli.prune import prune
-    from framecap.upkeep.prune import Old, time_before
+    from framecap.upkeep.prune import OldFrame, time_before
 
     config = configuration(options)
     return prune(
         config,
-        Old(
+        OldFrame(
             before=time_before(options.older_than),
             camera=options.camera,
             failed=not options.keep_failed,

@@ -1,1 +1,1 @@
-"""Sidecars in; files that other programs read out: subtitles, tables, and pictures with their captions."""
+"""Sidecars in; files that other programs read out: subtitles, tables, and images with their captions."""

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 
-from framecap.sidecar import Sidecar
+from framecap.sidecars.sidecar import Sidecar
 from framecap.timeline.export.writer import TextWriter
 
 _COCO_NAME = re.compile(r"(?:.*/)?(?:COCO_[a-z]+[0-9]+_)?([0-9]{1,15})\.[A-Za-z]+")
@@ -17,7 +17,7 @@ def json_line(sidecar: Sidecar) -> str:
     return sidecar.model_dump_json() + "\n"
 
 
-class JsonLines(TextWriter):
+class JsonLinesWriter(TextWriter):
     """One sidecar a line, all of it, failed ones too."""
 
     def pieces(self, sidecars: Iterable[Sidecar]) -> Iterator[str]:
@@ -26,10 +26,10 @@ class JsonLines(TextWriter):
             yield json_line(sidecar)
 
 
-class CocoResults(TextWriter):
+class CocoResultsWriter(TextWriter):
     """COCO's format of results: a list of image_id and caption, the frame's own.
 
-    A frame that is named as COCO names its pictures (000000391895.jpg, COCO_val2014_000000391895.jpg) has that number; the
+    A frame that is named as COCO names its images (000000391895.jpg, COCO_val2014_000000391895.jpg) has that number; the
     image_id of others is their key, as it may be in an annotation file of one's own.
     """
 
@@ -45,6 +45,6 @@ class CocoResults(TextWriter):
 
 
 def image_id(key: str) -> int | str:
-    """See CocoResults."""
+    """See CocoResultsWriter."""
     match = _COCO_NAME.fullmatch(key)
     return int(match[1]) if match else key

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from framecap.errors import ConfigError
-from framecap.sidecar import Sidecar
+from framecap.sidecars.sidecar import Sidecar
 from framecap.timeline.export.writer import TextWriter, one_line
 from framecap.timeline.segments import GAP, Segment, segments
 
@@ -50,7 +50,7 @@ class _Subtitles(TextWriter):
                 self.written += 1
                 yield self.cue(self.written, cue)
             else:
-                self.left_out += 1
+                self.skipped += 1
         if zero is None:
             yield self.head(None, None)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from framecap.errors import MissingError
-from framecap.sidecar import Sidecar
-from framecap.timeline.export.finished import finished_file
+from framecap.sidecars.sidecar import Sidecar
+from framecap.timeline.export.atomic_output import finished_file
 from framecap.timeline.export.writer import Writer, named
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ def _schema() -> pa.Schema:
 
     text, number, real = pa.string(), pa.int64(), pa.float64()
     time = pa.timestamp("us", tz="UTC")
+    model = pa.struct({"name": text, "bundle": text, "runtime": text})
+    first_look = pa.struct({"caption": text, "confidence": real, "uncertain": pa.bool_(), "model": model})
     columns = {
         "frame_key": text,
         "frame_camera": text,
@@ -70,6 +72,8 @@ def _schema() -> pa.Schema:
         "tokens": pa.list_(pa.struct({"text": text, "log_probability": real})),
         "alternatives": pa.list_(pa.struct({"caption": text, "confidence": real})),
         "truncated": pa.bool_(),
+        "first_look": first_look,
+        "new_scene": pa.bool_(),
         "duplicate_of": text,
         "warnings": pa.list_(text),
         "error_kind": text,

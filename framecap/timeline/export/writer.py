@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import ClassVar
 
 from framecap.errors import ConfigError
-from framecap.sidecar import Sidecar
-from framecap.timeline.export.finished import finished_text
+from framecap.sidecars.sidecar import Sidecar
+from framecap.timeline.export.atomic_output import finished_text
 
 
 class Writer(ABC):
-    """One format. `written` counts its records; `left_out` captions whose frame is gone, or which fit in nowhere."""
+    """One format. `written` counts its records; `skipped` captions whose frame is gone, or which fit in nowhere."""
 
     to_standard_output: ClassVar[bool] = False  # when no file is named
     one_camera: ClassVar[bool] = False  # it holds one timeline
-    holds_pictures: ClassVar[bool] = False  # it reads the frames, and copies them
+    has_images: ClassVar[bool] = False  # it reads the frames, and copies them
 
     def __init__(self) -> None:
         self.written = 0
-        self.left_out = 0
+        self.skipped = 0
 
     @abstractmethod
     def write(self, sidecars: Iterable[Sidecar], to: Path | None) -> None:

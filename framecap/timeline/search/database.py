@@ -18,7 +18,7 @@ from framecap.errors import ConfigError, IndexUnavailable, MissingError
 
 logger = logging.getLogger(__name__)
 
-VERSION = 2  # counts up with every change of the schema
+VERSION = 3  # counts up with every change of the schema
 _BUSY_SECONDS = 10.0
 _CACHE_KILOBYTES = 64_000  # of who writes: rows of many cameras lie far apart
 _CORRUPT, _NOT_A_DATABASE = 11, 26  # of SQLite's primary result codes
@@ -26,7 +26,7 @@ _PRIMARY_CODE = 0xFF
 
 # A row for each sidecar that was read, so that none is read twice; those with a caption are in the full-text table, too, and
 # those of failed frames in `failures`.
-# An id sorts by time (see the module `rows`), `place` is what the module `query` says. `captured_at` is in microseconds.
+# An id sorts by time (see the module `rows`), `scope` is what the module `query` says. `captured_at` is in microseconds.
 _SCHEMA = """
 CREATE TABLE state (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE cameras (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
@@ -36,9 +36,9 @@ CREATE TABLE sidecars (
 );
 CREATE TABLE failures (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, message TEXT NOT NULL);
 CREATE INDEX failures_by_kind ON failures (kind, id);
-CREATE VIEW indexed AS SELECT id, caption, 'all c' || camera AS place FROM sidecars;
+CREATE VIEW indexed AS SELECT id, caption, 'all c' || camera AS scope FROM sidecars;
 CREATE VIRTUAL TABLE captions USING fts5(
-    caption, place, content='indexed', content_rowid='id', tokenize='porter unicode61'
+    caption, scope, content='indexed', content_rowid='id', tokenize='porter unicode61'
 );
 """
 
@@ -129,11 +129,11 @@ class Database:
                     "this Python's SQLite has no FTS5, which search needs: use another build of Python"
                 ) from None
             if code in (_CORRUPT, _NOT_A_DATABASE) or str(error).startswith(("no such", "vtable constructor failed")):
-                raise Damaged(f"{self.path}: {error}") from error
+                raise DamagedIndex(f"{self.path}: {error}") from error
             raise IndexUnavailable(f"{self.path}: {error}: the search index cannot be used now") from error
 
 
-class Damaged(Exception):
+class DamagedIndex(Exception):
     """The file is no whole index: it is to be removed and made anew."""
 
 

@@ -18,7 +18,7 @@ from framecap.errors import IndexUnavailable
 from framecap.frames import SIDECAR_SUFFIX
 from framecap.stores.base import Store
 from framecap.stores.s3_client import is_s3
-from framecap.timeline.search.database import Damaged, Database
+from framecap.timeline.search.database import DamagedIndex, Database
 from framecap.timeline.search.failures import FailedPage, failed_page
 from framecap.timeline.search.hits import MARK, UNMARK, HitPage, Marker, Match, gather, ranked
 from framecap.timeline.search.query import Query
@@ -123,13 +123,13 @@ class Index:
         """Do it; with an index that is damaged, remove that and do it again."""
         try:
             return work()
-        except Damaged as damage:
+        except DamagedIndex as damage:
             logger.warning("the search index is damaged and will be made anew: %s", damage)
             if self._database.remove():
                 self._updater = Updater(self._store, self._config)
         try:
             return work()
-        except Damaged as damage:
+        except DamagedIndex as damage:
             raise IndexUnavailable(f"{damage}: the search index is damaged: delete it, and it is made anew") from damage
 
 
@@ -147,13 +147,13 @@ def _cache_folder() -> Path:
 
 def _name(where: StoreConfig) -> str:
     """The same for the same place, however it is written; another for each other one."""
-    places = [
-        place if is_s3(place) else str(Path(place).expanduser().resolve())
-        for place in (where.frames, where.sidecars)
-        if place
+    addresses = [
+        sort_key if is_s3(sort_key) else str(Path(sort_key).expanduser().resolve())
+        for sort_key in (where.frames, where.sidecars)
+        if sort_key
     ]
-    digest = hashlib.sha256(json.dumps([places, where.s3.endpoint]).encode()).hexdigest()[:16]
-    words = re.sub(r"[^A-Za-z0-9._-]+", "-", places[0].rstrip("/").rpartition("/")[2])[:40].strip("-.")
+    digest = hashlib.sha256(json.dumps([addresses, where.s3.endpoint]).encode()).hexdigest()[:16]
+    words = re.sub(r"[^A-Za-z0-9._-]+", "-", addresses[0].rstrip("/").rpartition("/")[2])[:40].strip("-.")
     return f"{words or 'frames'}-{digest}"
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-MAX_CHARACTERS = 1000  # of what is typed; the rest is left out
-EVERY_CAPTION = "all"  # stands in the column `place` of each caption
+MAX_CHARACTERS = 1000  # of what is typed; the rest is skipped
+EVERY_CAPTION = "all"  # stands in the column `scope` of each caption
 _PART = re.compile(r'(-?)(?:"([^"]*)"?|([^\s"]+))')
 
 
@@ -38,13 +38,13 @@ class Query:
         """For MATCH; `camera` is its number in the index."""
         wanted = [f"caption : {phrase}" for phrase in self.wanted]
         if camera is not None:
-            wanted.append(f'place : "{camera_word(camera)}"')
-        expression = " AND ".join(wanted) or f'place : "{EVERY_CAPTION}"'
+            wanted.append(f'scope : "{camera_word(camera)}"')
+        expression = " AND ".join(wanted) or f'scope : "{EVERY_CAPTION}"'
         if not self.unwanted:
             return expression
         return f"({expression}) NOT ({' OR '.join(f'caption : {phrase}' for phrase in self.unwanted)})"
 
 
 def camera_word(number: int) -> str:
-    """The word that stands in the column `place` of that camera's captions."""
+    """The word that stands in the column `scope` of that camera's captions."""
     return f"c{number}"

@@ -10,16 +10,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from framecap.frames import sidecar_key
+from framecap.sidecars.reader import FoundSidecar
 from framecap.stores.base import Entry
-from framecap.timeline.reading import Found
 from framecap.timeline.search.query import EVERY_CAPTION, camera_word
-from framecap.timeline.segments import shown_caption
+from framecap.timeline.segments import displayed_caption
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_ROOM = 20  # bits: so many frames of one millisecond, of all cameras, keep their order among the others
+_CAPACITY = 20  # bits: so many frames of one millisecond, of all cameras, keep their order among the others
 # In the year 2248; later and much earlier ones lose their order. Beyond it there is room for the many of one millisecond.
-_LAST_MILLISECOND = (1 << 43) - (1 << _ROOM)
+_LAST_MILLISECOND = (1 << 43) - (1 << _CAPACITY)
 _AT_ONCE = 10_000
 _MAX_MESSAGE = 500  # characters of a failure's
 
@@ -36,12 +36,12 @@ def moment(at: int) -> datetime:
 
 def first_id(at: int) -> int:
     """No frame of that millisecond (`at`: microseconds) or a later one has a smaller id, and no earlier one a larger."""
-    return max(-_LAST_MILLISECOND, min(at // 1000, _LAST_MILLISECOND)) << _ROOM
+    return max(-_LAST_MILLISECOND, min(at // 1000, _LAST_MILLISECOND)) << _CAPACITY
 
 
 def last_id(at: int) -> int:
     """No frame of that millisecond or an earlier one has a larger id."""
-    return first_id(at) | ((1 << _ROOM) - 1)
+    return first_id(at) | ((1 << _CAPACITY) - 1)
 
 
 class Rows:
@@ -84,12 +84,12 @@ class Rows:
             yield from some
             last = some[-1][0]
 
-    def put(self, found: Found) -> None:
+    def put(self, found: FoundSidecar) -> None:
         """Write a sidecar's row, in place of the one that its frame may have had."""
         sidecar, key = found.sidecar, sidecar_key(found.key)
         self.remove([key])
         at = microseconds(sidecar.frame.captured_at)
-        number, caption, row_id = self._camera(sidecar.frame.camera), shown_caption(sidecar), self._free_id(at)
+        number, caption, row_id = self._camera(sidecar.frame.camera), displayed_caption(sidecar), self._free_id(at)
         self._connection.execute(
             "INSERT INTO sidecars VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -109,7 +109,7 @@ class Rows:
             self._connection.execute("INSERT INTO failures VALUES (?, ?, ?)", failure)
         if caption is not None:
             self._connection.execute(
-                "INSERT INTO captions (rowid, caption, place) VALUES (?, ?, ?)", (row_id, caption, _place(number))
+                "INSERT INTO captions (rowid, caption, scope) VALUES (?, ?, ?)", (row_id, caption, _scope(number))
             )
 
     def remove(self, keys: Iterable[str]) -> None:
@@ -121,8 +121,8 @@ class Rows:
             row_id, caption, number = row
             if caption is not None:
                 self._connection.execute(
-                    "INSERT INTO captions (captions, rowid, caption, place) VALUES ('delete', ?, ?, ?)",
-                    (row_id, caption, _place(number)),
+                    "INSERT INTO captions (captions, rowid, caption, scope) VALUES ('delete', ?, ?, ?)",
+                    (row_id, caption, _scope(number)),
                 )
             self._connection.execute("DELETE FROM failures WHERE id = ?", (row_id,))
             self._connection.execute("DELETE FROM sidecars WHERE id = ?", (row_id,))
@@ -130,7 +130,7 @@ class Rows:
     def _free_id(self, at: int) -> int:
         start = first_id(at)
         while True:
-            end = start + (1 << _ROOM)
+            end = start + (1 << _CAPACITY)
             row = self._connection.execute("SELECT max(id) FROM sidecars WHERE id >= ? AND id < ?", (start, end)).fetchone()
             if row[0] is None:
                 return start
@@ -151,5 +151,5 @@ def camera_number(connection: sqlite3.Connection, name: str) -> int | None:
     return None if row is None else int(row[0])
 
 
-def _place(number: int) -> str:
+def _scope(number: int) -> str:
     return f"{EVERY_CAPTION} {camera_word(number)}"

@@ -10,9 +10,9 @@ from itertools import islice
 from operator import attrgetter
 
 from framecap.config import IngestConfig
-from framecap.ingest.scan import Listing, Marks
+from framecap.sidecars.reader import SidecarReader, sidecars
 from framecap.stores.base import Entry, Store
-from framecap.timeline.reading import Reader, sidecars
+from framecap.stores.listing import Listing, Watermarks
 from framecap.timeline.search.rows import Rows
 
 _AT_ONCE = 500  # sidecars written in one transaction
@@ -36,7 +36,7 @@ class Updater:
     def __init__(self, store: Store, config: IngestConfig) -> None:
         self._store = store
         self._config = config
-        self._reader = Reader(store)
+        self._reader = SidecarReader(store)
         self._listing: Listing | None = None
 
     def run(self, rows: Rows, full: bool, on_read: Callable[[], object]) -> Updated:
@@ -51,7 +51,7 @@ class Updater:
         read = removed = 0
         while some := list(islice(found, _AT_ONCE)):
             with rows.transaction():
-                for each in sorted(some, key=attrgetter("place")):  # the full-text table takes rising ids best
+                for each in sorted(some, key=attrgetter("sort_key")):  # the full-text table takes rising ids best
                     rows.put(each)
                     on_read()
             read += len(some)
@@ -75,8 +75,8 @@ class Updater:
     def _listed(self, rows: Rows) -> Listing:
         if self._listing is None:
             newest, foreign = rows.state("marks") or [{}, []]
-            look_back = timedelta(seconds=self._config.look_back_seconds)
-            self._listing = Listing(self._store, look_back, marks="sidecars", start=Marks(newest, foreign))
+            lookback = timedelta(seconds=self._config.lookback_seconds)
+            self._listing = Listing(self._store, lookback, marks="sidecars", start=Watermarks(newest, foreign))
         return self._listing
 
 

@@ -1,4 +1,4 @@
-// The words of a caption, each of which shows where the model looked for it: as light and warmth over the picture.
+// The words of a caption, each of which shows where the model looked for it: as light and warmth over the image.
 
 import { h, icon, say, set, wantsStillness } from './dom.js';
 import * as parts from './parts.js';
@@ -9,7 +9,7 @@ const OCTAVES = 1.5; // a place is fully lit or dark when it gets 2 ** this time
 const DARKEST = 0.82; // of the shade over a place that it did not look at
 const STEP = 900; // milliseconds of a word, when they are shown one after the other
 
-/** The caption below the picture; its words wake up when the model has said where it looked. */
+/** The caption below the image; its words wake up when the model has said where it looked. */
 export function lookAt({ stage, said, shown, sidecar, signal, page }) {
   const line = parts.caption({ ...shown, caption: sidecar.caption }, 'p', false);
   line.classList.add('large');
@@ -66,7 +66,7 @@ export function lookAt({ stage, said, shown, sidecar, signal, page }) {
       words.forEach((word, at) => set(word, { 'aria-pressed': String(at === index), tabindex: at === Math.max(index, 0) ? '0' : '-1' }));
       preview(index);
       const word = answer.words[index];
-      say(hint, word ? `“${word.text}” (${percent(word.probability)}): the model looked ${place(word.where)}.` : explanation);
+      say(hint, word ? `“${word.text}” (${percent(word.probability)}): the model looked ${position(word.where)}.` : explanation);
     }
 
     function start() {
@@ -111,7 +111,7 @@ export function lookAt({ stage, said, shown, sidecar, signal, page }) {
   load();
 }
 
-const place = (where) => (where === 'everywhere alike' ? 'everywhere alike' : `mostly at the ${where}${/er$/.test(where) ? ' part' : ''}`);
+const position = (where) => (where === 'everywhere alike' ? 'everywhere alike' : `mostly at the ${where}${/er$/.test(where) ? ' part' : ''}`);
 
 /** Shade where it looked less than at an even share, warmth where it looked more; nothing at all without a map. */
 function draw(canvas, map) {

@@ -1,9 +1,9 @@
-// The page of one frame: the picture, where the model looked for each word, and everything its sidecar says.
+// The page of one frame: the image, where the model looked for each word, and everything its sidecar says.
 
 import { lookAt } from './attention.js';
 import { h, set } from './dom.js';
 import * as parts from './parts.js';
-import { ask, framePage, picture, sidecar as sidecarAddress, small, timelinePage } from './server.js';
+import { ask, framePage, imageAddress, sidecar as sidecarAddress, small, timelinePage } from './server.js';
 import { bytes, clock, day, milliseconds, moment, percent, time } from './words.js';
 
 const STAGES = { read: 'reading', decode: 'decoding', wait: 'waiting for its batch', caption: 'the model, the whole batch' };
@@ -29,11 +29,11 @@ export function open(main, parameters, page) {
   function show({ shown, sidecar, ...rest }) {
     neighbours = rest;
     page.setTitle(shown.caption ?? 'Frame');
-    const image = h('img', { class: 'whole', src: sidecar.error ? small(shown) : picture(shown.key, shown.mark), alt: parts.alternative(shown) });
+    const image = h('img', { class: 'whole', src: sidecar.error ? small(shown) : imageAddress(shown.key, shown.mark), alt: parts.alternative(shown) });
     if (sidecar.frame.width) set(image, { width: sidecar.frame.width, height: sidecar.frame.height });
     const aspect = sidecar.frame.width ? sidecar.frame.width / sidecar.frame.height : 4 / 3;
     const stage = h('div', { class: `stage${sidecar.error ? ' failed' : ''}`, '--aspect': aspect }, image);
-    image.addEventListener('error', () => stage.replaceChildren(h('p', { class: 'no-whole' }, 'This picture cannot be shown.')));
+    image.addEventListener('error', () => stage.replaceChildren(h('p', { class: 'no-whole' }, 'This image cannot be shown.')));
     const said = h('div', { class: 'said' });
     main.append(
       h('article', { class: 'frame' }, h('div', { class: 'frame-main' }, stage, said, around(shown)), h('div', { class: 'frame-side' }, facts(shown, sidecar))),
@@ -83,7 +83,7 @@ function facts(shown, sidecar) {
       list([
         ['captured', moment(shown.captured_at)],
         ['captioned', moment(shown.committed_at)],
-        ['picture', [frame.width && `${frame.width} × ${frame.height}`, frame.size && bytes(frame.size)].filter(Boolean).join(', ')],
+        ['image', [frame.width && `${frame.width} × ${frame.height}`, frame.size && bytes(frame.size)].filter(Boolean).join(', ')],
         ['number', frame.sequence],
         ['model', model && `${model.name} (${model.bundle.slice(0, 12)})`],
         ['runtime', model?.runtime],
@@ -92,7 +92,7 @@ function facts(shown, sidecar) {
         ['key', h('code', {}, frame.key)],
         ['sha256', frame.sha256 && h('code', {}, frame.sha256)],
       ]),
-      h('p', { class: 'links' }, h('a', { href: picture(frame.key, shown.mark) }, 'Picture'), h('a', { href: sidecarAddress(frame.key) }, 'Sidecar (JSON)')),
+      h('p', { class: 'links' }, h('a', { href: imageAddress(frame.key, shown.mark) }, 'Image'), h('a', { href: sidecarAddress(frame.key) }, 'Sidecar (JSON)')),
     ),
   ];
 }

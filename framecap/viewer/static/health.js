@@ -11,7 +11,7 @@ export function open(main, parameters, page) {
   const leaving = new AbortController();
   const kind = parameters.get('kind') ?? '';
   const numbers = { pending: number('pending'), oldest: number('oldest pending'), done: number('done'), failed: number('failed') };
-  const trouble = h('div', {});
+  const failure = h('div', {});
   const progress = h('p', { class: 'progress', role: 'status' });
   const again = h('button', { type: 'button', onclick: () => start(kind) }, 'Retry all failed frames');
   const kinds = h('ul', { class: 'kinds' });
@@ -19,8 +19,8 @@ export function open(main, parameters, page) {
   const more = h('button', { type: 'button', class: 'quiet', hidden: true, onclick: () => load(false) }, 'More');
   const failed = h('section', { hidden: true }, h('div', { class: 'bar-line' }, h('h2', {}, 'Failed frames'), again), progress, kinds, list, more);
   const fine = h('div', { hidden: true }, parts.empty('No frame has failed', 'Frames that cannot be captioned are listed here, with the reason.'));
-  const place = h('p', { class: 'place' });
-  main.append(h('h1', {}, 'Health'), trouble, h('dl', { class: 'numbers' }, Object.values(numbers).map((one) => one.element)), failed, fine, place);
+  const address = h('p', { class: 'address' });
+  main.append(h('h1', {}, 'Health'), failure, h('dl', { class: 'numbers' }, Object.values(numbers).map((one) => one.element)), failed, fine, address);
   let before = null;
   let health = null;
   let timer;
@@ -32,13 +32,13 @@ export function open(main, parameters, page) {
     numbers.oldest.show(next.oldest === null ? '–' : long(now() - next.oldest), next.oldest !== null && now() - next.oldest > 300);
     numbers.done.show(next.done === null ? '…' : count(next.done));
     numbers.failed.show(next.failed === null ? '…' : count(next.failed), next.failed > 0);
-    trouble.replaceChildren(...(next.trouble ? [parts.problem({ message: `The store cannot be read now: ${next.trouble}. It is tried again.` })] : []));
-    say(place, `Frames in ${next.address}${next.listed_at ? `, counted ${age(next.listed_at)}` : ''}.`);
+    failure.replaceChildren(...(next.failure ? [parts.problem({ message: `The store cannot be read now: ${next.failure}. It is tried again.` })] : []));
+    say(address, `Frames in ${next.address}${next.listed_at ? `, counted ${age(next.listed_at)}` : ''}.`);
     tell(next.retry);
     if (ended || next.failed !== shownFailed) soon();
   }
 
-  function tell({ running, done, captioned, trouble: why }) {
+  function tell({ running, done, captioned, failure: why }) {
     set(again, { disabled: running });
     const outcome = `${frames(done)} done again, ${count(captioned)} of them captioned`;
     say(progress, running ? `Retrying: ${outcome} so far.` : why ? `The retry ended early: ${why}` : done ? `The retry has ended: ${outcome}.` : '');
@@ -75,7 +75,7 @@ export function open(main, parameters, page) {
       say(again, kind ? `Retry those that are ${kind}` : 'Retry all failed frames');
       again.hidden = !answer.failed;
     } catch (error) {
-      if (error.name !== 'AbortError') trouble.replaceChildren(parts.problem(error, () => load(true)));
+      if (error.name !== 'AbortError') failure.replaceChildren(parts.problem(error, () => load(true)));
     }
   }
 

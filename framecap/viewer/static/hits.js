@@ -34,7 +34,7 @@ function duration(hit) {
 
 /** What stands above the hits while not everything can be found yet. */
 export function indexNote(index) {
-  if (index.trouble) return parts.problem({ message: `Not everything can be found now: ${index.trouble}` });
+  if (index.failure) return parts.problem({ message: `Not everything can be found now: ${index.failure}` });
   if (!index.whole) return h('p', { class: 'note', role: 'status' }, h('span', { class: 'spinner', 'aria-hidden': 'true' }), `Reading the captions of the store: ${count(index.read)} so far. What is not read yet is not found.`);
   return '';
 }

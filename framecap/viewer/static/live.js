@@ -206,7 +206,7 @@ function makeCard(shown) {
 }
 
 function nothingYet(health) {
-  if (health?.trouble) return parts.problem({ message: `The store cannot be read now: ${health.trouble}. It is tried again.` });
+  if (health?.failure) return parts.problem({ message: `The store cannot be read now: ${health.failure}. It is tried again.` });
   if (health?.pending) return parts.empty(`${howMany(health.pending)} waiting for a caption`, 'They appear here as a worker captions them: framecap work, or framecap run.');
   return parts.empty('Nothing here yet', 'Frames appear here as soon as they are captioned.', h('span', {}, 'In another terminal: ', h('code', {}, 'framecap run video.mp4')));
 }

@@ -6,13 +6,13 @@ import { age, clock, moment, percent } from './words.js';
 
 const STATUS = { failed: 'failed', skipped: 'skipped' };
 
-/** What a frame's picture shows, in words. */
+/** What a frame's image shows, in words. */
 export function alternative(shown) {
   if (shown.caption) return shown.uncertain ? `Perhaps: ${shown.caption}` : shown.caption;
   return `Frame of ${shown.camera}, without a caption: ${shown.reason ?? shown.status}`;
 }
 
-/** The small picture; where it cannot be shown, a note in its place. */
+/** The small image; where it cannot be shown, a note in its place. */
 export function thumbnail(shown, eager = false) {
   const image = h('img', { class: 'photo', loading: eager ? 'eager' : 'lazy', decoding: 'async' });
   image.addEventListener('error', () => image.parentElement?.classList.add('unshown'));
@@ -28,7 +28,7 @@ export function showIn(image, shown) {
   image.alt = alternative(shown);
 }
 
-/** The caption as text; a frame without one says why. Beside its picture, whose alternative text says the same, it is not
+/** The caption as text; a frame without one says why. Beside its image, whose alternative text says the same, it is not
     read out a second time. */
 export function caption(shown, tag = 'p', beside = true) {
   const element = h(tag, { class: 'caption', 'aria-hidden': beside ? 'true' : null });

@@ -1,4 +1,4 @@
-// Questions in, the server's answers out; and the addresses of pictures and pages.
+// Questions in, the server's answers out; and the addresses of images and pages.
 
 import { hearClock } from './words.js';
 
@@ -44,7 +44,7 @@ export async function retry(kind) {
 }
 
 export const small = (shown) => `/small?${new URLSearchParams({ key: shown.key, mark: shown.mark })}`;
-export const picture = (key, mark) => `/picture?${new URLSearchParams({ key, mark })}`;
+export const imageAddress = (key, mark) => `/image?${new URLSearchParams({ key, mark })}`;
 export const sidecar = (key) => `/sidecar?${new URLSearchParams({ key })}`;
 export const framePage = (key) => `/frame?${new URLSearchParams({ key })}`;
 export const timelinePage = (camera, at) => `/timeline?${new URLSearchParams({ camera, ...(at ? { at: String(Math.floor(at)) } : {}) })}`;

@@ -95,11 +95,11 @@ export function open(main, parameters, page) {
     const wider = Math.max((last - first) * 0.01, (NARROWEST - (last - first)) / 2);
     first -= wider;
     last += wider;
-    const place = (seconds) => (seconds - first) / (last - first);
+    const position = (seconds) => (seconds - first) / (last - first);
     const blocks = pieces.map(({ hit, until }) =>
-      h('button', { type: 'button', tabindex: '-1', class: `block${hit.uncertain ? ' unsure' : ''}`, title: `${interval(hit)}  ${hit.caption}`, onclick: () => goTo(hit), '--from': place(hit.start), '--share': Math.max(0, place(until) - place(hit.start)) }),
+      h('button', { type: 'button', tabindex: '-1', class: `block${hit.uncertain ? ' unsure' : ''}`, title: `${interval(hit)}  ${hit.caption}`, onclick: () => goTo(hit), '--from': position(hit.start), '--share': Math.max(0, position(until) - position(hit.start)) }),
     );
-    const ticks = marks(first, last, band.clientWidth).map(([seconds, text]) => h('span', { class: 'tick', '--from': place(seconds) }, text));
+    const ticks = marks(first, last, band.clientWidth).map(([seconds, text]) => h('span', { class: 'tick', '--from': position(seconds) }, text));
     band.replaceChildren(h('div', { class: 'blocks', 'aria-hidden': 'true' }, blocks), h('div', { class: 'ticks', 'aria-hidden': 'true' }, ticks));
   }
 
