@@ -42,7 +42,7 @@ def test_every_command_and_every_flag_has_help_and_every_command_an_example(gene
     commands = list(generated["commands"](make_parser()))
     names = [parser.prog.split()[1] for parser in commands]
     running = ["run", "capture", "work", "caption", "check"]
-    reading = ["export", "search", "follow", "view", "events"]
+    reading = ["export", "search", "follow", "view", "events", "refine"]
     upkeep = ["status", "retry", "recaption", "gate", "reconcile", "prune"]
     assert names == [*running, *reading, *upkeep, "bench"]
     for parser in commands:
