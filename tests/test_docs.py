@@ -25,7 +25,9 @@ from framecap.errors import (
 from framecap.sidecars import sidecar
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("samples/*.md")])
+FOLDERS = ("docs", "samples", "tests", "benchmarks", "train")
+PAGES = sorted([*ROOT.glob("*.md"), *(path for folder in FOLDERS for path in ROOT.glob(f"{folder}/*.md"))])
+PATHS = "".join((ROOT / page).read_text() for page in ("docs/architecture.md", "docs/extend.md", "CONTRIBUTING.md"))
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +64,23 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_anchors_of_links_are_headings(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#:]*\.md)?#([^)]+)\)", page.read_text()):
+        assert anchor in anchors(page.parent / target if target else page), f"{page}: {target}#{anchor}"
+
+
+@pytest.mark.parametrize("path", re.findall(r"`((?:framecap|train|tests|benchmarks)/[\w/]+\.\w+)`", PATHS))
+def test_files_that_the_pages_for_developers_name_exist(path: str) -> None:
+    assert (ROOT / path).exists()
 
 
 def test_every_page_is_in_the_readme() -> None:
