@@ -12,7 +12,7 @@ EXIT_CODES = """exit codes:
   0  all done
   1  one or more frames failed; see the log
   2  wrong use or configuration
-  3  something is missing on this machine; how to get it, was said
+  3  something is missing on this machine; the message says how to get it
 """
 SETTINGS = """Settings come from flags, then the environment (FRAMECAP__STORE__FRAMES=/mnt/frames), then config.yaml of
 the working directory or the file given with --config, then their defaults. A camera's password is best kept in config.yaml
