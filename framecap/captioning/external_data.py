@@ -45,7 +45,7 @@ def _locations(message: memoryview, kind: str, depth: int) -> Iterator[str]:
 
 def _location(entry: memoryview) -> Iterator[str]:
     fields = list(_fields(entry))
-    if any(number == _KEY and value == b"location" for number, value in fields):
+    if any(number == _KEY and bytes(value) == b"location" for number, value in fields):
         yield from (bytes(value).decode("utf-8", "backslashreplace") for number, value in fields if number == _VALUE)
 
 

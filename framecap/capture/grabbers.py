@@ -14,9 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from framecap.capture.creation import from_mtime
-from framecap.capture.protocol import Request
+from framecap.capture.protocol import MAX_PIXELS, Request
 from framecap.capture.sampling import StreamClock, usual_rate
 from framecap.capture.zones import Zone, blacken
+from framecap.decoding.decode import decode_image
+from framecap.errors import OversizedFrame, UndecodableFrame
 
 MAX_IMAGE_BYTES = 200_000_000
 DRAIN_SECONDS = 3.0
@@ -46,7 +48,7 @@ class Grabber(Protocol):
         ...
 
     def retrieve(self) -> Image | None:
-        """The frame that was grabbed last, or None when it cannot be decoded."""
+        """The frame that was grabbed last, or None when it cannot be decoded. Raises DecodeError where it is known why."""
         ...
 
     def drain(self) -> int:
@@ -78,13 +80,15 @@ class ImageSequenceGrabber:
         return None
 
     def retrieve(self) -> Image | None:
+        """Decoded as the worker decodes it: transparency, orientation and limits are the same."""
         try:
-            if not 0 < self._path.stat().st_size <= MAX_IMAGE_BYTES:
-                return None
-            data = np.frombuffer(self._path.read_bytes(), np.uint8)
-            return _as_image(cv2.imdecode(data, cv2.IMREAD_COLOR)) if data.size else None
-        except (OSError, cv2.error):
-            return None
+            if (size := self._path.stat().st_size) > MAX_IMAGE_BYTES:
+                raise UndecodableFrame(f"its file has {size} bytes, more than {MAX_IMAGE_BYTES}")
+            return decode_image(self._path.read_bytes(), MAX_PIXELS)
+        except OSError as error:
+            raise UndecodableFrame(f"it cannot be read: {error.strerror}") from None
+        except (MemoryError, OversizedFrame):
+            raise OversizedFrame(f"it has more than {MAX_PIXELS} pixels, or takes as much memory as they do") from None
 
     def drain(self) -> int:
         return 0
