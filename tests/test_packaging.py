@@ -31,7 +31,7 @@ PACKAGES = [
     "runtime",
     "stores",
     "sidecars",
-    "decoding",
+    "decoding",  # the only decoder of capture and worker
     "capture",
     "ingest",
     "scoring",

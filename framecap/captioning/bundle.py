@@ -1,8 +1,7 @@
 """A bundle on disk in, its verified parts out.
 
 A bundle is a folder of five files: `bundle.json` (this schema), `vocabulary.json` (a word map), `model.safetensors` (every
-weight, once: matrices in fp16, vectors in fp32), and the graphs `encoder.onnx` and `decoder.onnx`, which point into it
-and may point into nothing else: every number that a caption comes from is covered by the bundle's hash.
+weight, once: matrices in fp16, vectors in fp32), and the graphs `encoder.onnx` and `decoder.onnx`, which point into it.
 Both runtimes read the same numbers, but for a bundle in int8: those stand in the graphs themselves, and PyTorch goes on
 with the weights that they were made from. Nothing in it can run code.
 """
@@ -20,7 +19,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from framecap.captioning.external_data import external_files
+from framecap.captioning.external_data import external_locations
 from framecap.captioning.vocabulary import Vocabulary
 from framecap.errors import BundleError
 
@@ -133,13 +132,22 @@ def open_bundle(name: str) -> Bundle:
         if file_hash(path / part) != expected:
             raise BundleError(f"{path}/{part}: not the file that bundle.json names: copy or export the whole bundle again")
     for graph in (ENCODER, DECODER):
-        _check_references(path, graph, card)
+        _refuse_other_files(path, graph)
     vocabulary = Vocabulary.from_json(_read_json(path / VOCABULARY))
     if len(vocabulary) != card.decoder.words:
         raise BundleError(
             f"{path}: the vocabulary has {len(vocabulary)} words, the decoder {card.decoder.words}: they are of two models"
         )
     return Bundle(path, card, vocabulary, card.hash)
+
+
+def _refuse_other_files(path: Path, graph: str) -> None:
+    """Raises BundleError where a graph uses a file that bundle.json does not name: its hash would not cover the captions."""
+    for location in external_locations((path / graph).read_bytes()):
+        if location not in PARTS:
+            raise BundleError(f"{path}/{graph}: takes numbers from {location[:200]!a}, which bundle.json does not name")
+        if (path / location).is_symlink():
+            raise BundleError(f"{path}/{graph}: takes numbers from {location!a}, which is a symlink: copy the file itself")
 
 
 def file_hash(path: Path) -> str:
@@ -150,24 +158,6 @@ def file_hash(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise BundleError(f"{path}: {error.strerror}: the bundle is not whole, copy or export it again") from None
-
-
-def _check_references(path: Path, graph: str, card: BundleCard) -> None:
-    """Raises BundleError for a graph whose numbers stand in a file that the bundle's hash does not cover."""
-    try:
-        locations = external_files((path / graph).read_bytes())
-    except OSError as error:
-        raise BundleError(f"{path / graph}: {error.strerror}: the bundle is not whole, copy or export it again") from None
-    except ValueError as error:
-        raise BundleError(f"{path / graph}: not an ONNX graph ({error}): copy or export the whole bundle again") from None
-    for location in sorted(locations):
-        if location not in card.files:
-            raise BundleError(
-                f"{path / graph}: its numbers stand in {location!r}, which bundle.json does not list: its hash would not "
-                "cover them; export the bundle again"
-            )
-        if (path / location).is_symlink():
-            raise BundleError(f"{path / graph}: its numbers stand in {location!r}, which is a symlink: copy the file itself")
 
 
 def _need_file(path: Path) -> None:

@@ -1,87 +1,92 @@
-"""The files that an ONNX graph takes numbers from, read from the graph's own bytes without the onnx package.
+"""Finds the files that an ONNX graph takes its numbers from, without the onnx package: the base install has none.
 
-ONNX is protobuf: fields of a number, a wire type and a value. Only messages that can hold a tensor are entered. A field
-that stands twice is read twice, so no reader can see a tensor that this one misses.
-Source: onnx/onnx.proto3 and the Protocol Buffers encoding.
+Source: the wire format of protocol buffers, and onnx.proto (ModelProto.graph = 7; GraphProto.node = 1, initializer = 5,
+sparse_initializer = 15; NodeProto.attribute = 5; AttributeProto.t = 5, g = 6, tensors = 10, graphs = 11,
+sparse_tensor = 22, sparse_tensors = 23; SparseTensorProto.values = 1, indices = 2; TensorProto.external_data = 13;
+StringStringEntryProto.key = 1, value = 2; ModelProto.training_info = 20, TrainingInfoProto.initialization = 1,
+algorithm = 2; ModelProto.functions = 25, FunctionProto.node = 7, attribute_proto = 11).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-# Message: {field number: message of that field}; the rest is skipped.
-_SCHEMA: dict[str, dict[int, str]] = {
-    "Model": {7: "Graph", 20: "Training", 25: "Function"},
-    "Training": {1: "Graph", 2: "Graph"},
-    "Function": {7: "Node", 11: "Attribute"},
-    "Graph": {1: "Node", 5: "Tensor", 15: "SparseTensor"},
-    "Node": {5: "Attribute"},
-    "Attribute": {5: "Tensor", 6: "Graph", 10: "Tensor", 11: "Graph", 22: "SparseTensor", 23: "SparseTensor"},
-    "SparseTensor": {1: "Tensor", 2: "Tensor"},
-    "Tensor": {13: "Entry"},
-}
-_KEY, _VALUE = 1, 2  # of an Entry
-_MAX_DEPTH = 100  # protobuf's own limit of nested messages
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types; groups (3 and 4) are in no ONNX message
+from framecap.errors import BundleError
 
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
+_MAX_DEPTH = 100
 
-def external_files(graph: bytes) -> frozenset[str]:
-    """The locations that the graph's tensors name, as they are written. Raises ValueError for what is no protobuf."""
-    return frozenset(_locations(memoryview(graph), "Model", 0))
+# What may hold an external tensor: field number -> the message it is.
+_TENSOR: Mapping[int, Any] = {13: "entry"}
+_SPARSE: Mapping[int, Any] = {1: _TENSOR, 2: _TENSOR}
+_ATTRIBUTE: dict[int, Any] = {5: _TENSOR, 10: _TENSOR, 22: _SPARSE, 23: _SPARSE}
+_NODE: Mapping[int, Any] = {5: _ATTRIBUTE}
+_GRAPH: Mapping[int, Any] = {1: _NODE, 5: _TENSOR, 15: _SPARSE}
+_ATTRIBUTE |= {6: _GRAPH, 11: _GRAPH}
+_MODEL: Mapping[int, Any] = {7: _GRAPH, 20: {1: _GRAPH, 2: _GRAPH}, 25: {7: _NODE, 11: _ATTRIBUTE}}
 
 
-def _locations(message: memoryview, kind: str, depth: int) -> Iterator[str]:
+def external_locations(model: bytes) -> set[str]:
+    """Return the locations of all external data of a serialized ONNX model, as the graph has them.
+
+    Raises:
+        BundleError: the bytes are not an ONNX model.
+    """
+    try:
+        return set(_locations(memoryview(model), _MODEL, 0))
+    except (IndexError, ValueError, UnicodeDecodeError):
+        raise BundleError("not an ONNX model: export the bundle again") from None
+
+
+def _locations(message: memoryview, fields: Mapping[int, Any], depth: int) -> Iterator[str]:
     if depth > _MAX_DEPTH:
         raise ValueError("nested too deeply")
-    below = _SCHEMA[kind]
-    for number, value in _fields(message):
-        if number not in below:
-            continue
-        if below[number] == "Entry":
-            yield from _location(value)
-        else:
-            yield from _locations(value, below[number], depth + 1)
+    for number, content in _fields(message):
+        below = fields.get(number)
+        if below == "entry":
+            key, value = _entry(content)
+            if key == "location":
+                yield value
+        elif below is not None:
+            yield from _locations(content, below, depth + 1)
 
 
-def _location(entry: memoryview) -> Iterator[str]:
-    fields = list(_fields(entry))
-    if any(number == _KEY and bytes(value) == b"location" for number, value in fields):
-        yield from (bytes(value).decode("utf-8", "backslashreplace") for number, value in fields if number == _VALUE)
+def _entry(message: memoryview) -> tuple[str, str]:
+    found = {number: bytes(content).decode() for number, content in _fields(message)}
+    return found.get(1, ""), found.get(2, "")
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """Number and value of each field that holds bytes."""
-    position = 0
-    while position < len(message):
-        tag, position = _varint(message, position)
-        if tag >= 1 << 32:  # other readers cut it to 32 bits, and would see another field
+    """The fields of a message that have a length, by their numbers; the others are skipped."""
+    at = 0
+    while at < len(message):
+        tag, at = _varint(message, at)
+        if tag >= 1 << 32:  # other readers cut it to 32 bits, and see another field
             raise ValueError("a field number that is too large")
-        number, wire = tag >> 3, tag & 7
-        if wire == _VARINT:
-            _, position = _varint(message, position)
-            continue
-        if wire not in (_FIXED64, _BYTES, _FIXED32):
-            raise ValueError(f"a field of wire type {wire}")
-        length = {_FIXED64: 8, _FIXED32: 4}.get(wire, 0)
-        if wire == _BYTES:
-            length, position = _varint(message, position)
-        end = position + length
-        if end > len(message):
-            raise ValueError("it breaks off")
-        if wire == _BYTES:
-            yield number, message[position:end]
-        position = end
+        number, kind = tag >> 3, tag & 7
+        if kind == _BYTES:
+            length, at = _varint(message, at)
+            if at + length > len(message):
+                raise ValueError("cut short")
+            yield number, message[at : at + length]
+            at += length
+        elif kind == _VARINT:
+            _, at = _varint(message, at)
+        elif kind in (_FIXED64, _FIXED32):
+            at += 8 if kind == _FIXED64 else 4
+        else:
+            raise ValueError(f"wire type {kind}")
 
 
-def _varint(message: memoryview, position: int) -> tuple[int, int]:
-    """A number of up to ten bytes, the lowest seven bits first, and the position after it."""
-    value = 0
-    for shift in range(0, 70, 7):
-        if position >= len(message):
-            raise ValueError("it breaks off")
-        byte = message[position]
-        position += 1
+def _varint(message: memoryview, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = message[at]
+        at += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value, position
-    raise ValueError("a number of more than ten bytes")
+            return value, at
+        shift += 7
+        if shift > 63:
+            raise ValueError("a number of more than 64 bits")

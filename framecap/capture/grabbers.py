@@ -17,7 +17,7 @@ from framecap.capture.creation import from_mtime
 from framecap.capture.protocol import MAX_PIXELS, Request
 from framecap.capture.sampling import StreamClock, usual_rate
 from framecap.capture.zones import Zone, blacken
-from framecap.decoding.decode import decode_image
+from framecap.decoding.decode import decode_whole
 from framecap.errors import OversizedFrame, UndecodableFrame
 
 MAX_IMAGE_BYTES = 200_000_000
@@ -84,7 +84,7 @@ class ImageSequenceGrabber:
         try:
             if (size := self._path.stat().st_size) > MAX_IMAGE_BYTES:
                 raise UndecodableFrame(f"its file has {size} bytes, more than {MAX_IMAGE_BYTES}")
-            return decode_image(self._path.read_bytes(), MAX_PIXELS)
+            return decode_whole(self._path.read_bytes(), MAX_PIXELS)
         except OSError as error:
             raise UndecodableFrame(f"it cannot be read: {error.strerror}") from None
         except (MemoryError, OversizedFrame):

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from framecap.decoding.image_header import PLAIN_BYTES_PER_PIXEL, ImageHeader, png_chunks, read_header
+from framecap.decoding.image_header import ALPHA_BYTES_PER_PIXEL, ImageHeader, png_chunks, read_header
 from framecap.errors import OversizedFrame, TruncatedFrame, UndecodableFrame
 
 Pixels = npt.NDArray[np.uint8]
@@ -23,8 +23,8 @@ _ANIMATION_CHUNKS = (b"acTL", b"fcTL", b"fdAT")
 
 
 def memory_limit(max_pixels: int) -> int:
-    """Bytes that decoding one image may take: those of an 8-bit RGB image of so many pixels."""
-    return max_pixels * PLAIN_BYTES_PER_PIXEL
+    """Bytes that decoding one image may take: those of an 8-bit image with transparency of so many pixels."""
+    return max_pixels * ALPHA_BYTES_PER_PIXEL
 
 
 def check_size(header: ImageHeader, max_pixels: int) -> None:
@@ -52,7 +52,7 @@ def readable_header(data: bytes, max_pixels: int) -> ImageHeader:
     return header
 
 
-def decode_image(data: bytes, max_pixels: int) -> Pixels:
+def decode_whole(data: bytes, max_pixels: int) -> Pixels:
     """The whole image as it is shown, (height, width, 3) BGR, in its own size. Raises as `readable_header` does."""
     header = readable_header(data, max_pixels)
     return rotated(decode_stored(data, header), header.orientation)

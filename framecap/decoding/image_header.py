@@ -33,6 +33,7 @@ _MARKER_IN_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 # What decoding holds at once for each pixel: 8-bit RGB, once in OpenCV's memory and once in the array that it is copied to.
 PLAIN_BYTES_PER_PIXEL = 6
+ALPHA_BYTES_PER_PIXEL = 8  # the same of 8-bit RGBA
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +187,7 @@ def _read_png(data: bytes) -> ImageHeader:
             orientation = exif.read_orientation(data[position : end - 4])
         elif kind == b"acTL":
             animated = True
-    cost = (8 if alpha else PLAIN_BYTES_PER_PIXEL) * (2 if alpha and depth == 16 else 1)
+    cost = (ALPHA_BYTES_PER_PIXEL if alpha else PLAIN_BYTES_PER_PIXEL) * (2 if alpha and depth == 16 else 1)
     return ImageHeader("png", width, height, orientation, alpha, whole, cost, grey, animated)
 
 
@@ -229,7 +230,8 @@ def _read_webp(data: bytes) -> ImageHeader:
         if len(data) < 16:
             raise IndexError
         raise UndecodableFrame(f"a WebP image of unknown kind {_readable(kind)}")
-    cost = 12 if animated else 8 if alpha else PLAIN_BYTES_PER_PIXEL  # an animation is drawn on a canvas of its own
+    # an animation is drawn on a canvas of its own
+    cost = 12 if animated else ALPHA_BYTES_PER_PIXEL if alpha else PLAIN_BYTES_PER_PIXEL
     return ImageHeader("webp", width, height, orientation, alpha, whole, cost, animated=animated)
 
 

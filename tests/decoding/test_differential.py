@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from framecap.decoding.decode import decode_image
+from framecap.decoding.decode import decode_whole
 from framecap.decoding.image_header import read_header
 from framecap.decoding.preprocess import Preprocessing, decode
 from tests.decoding.image_files import (
@@ -72,7 +72,7 @@ def by_pillow(data: bytes) -> npt.NDArray[np.uint8]:
 
 
 def by_us(data: bytes) -> npt.NDArray[np.uint8]:
-    return decode_image(data, LIMIT)[..., ::-1]
+    return decode_whole(data, LIMIT)[..., ::-1]
 
 
 def assert_the_same(data: bytes, tolerance: int = 1) -> None:

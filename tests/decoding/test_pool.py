@@ -151,13 +151,11 @@ def test_a_huge_image_costs_no_memory(full: bool, figure: Callable[[str], None])
 
 
 COSTLY = {  # each within LIMIT pixels
-    "16-bit RGBA PNG": png(np.zeros((700, 700, 4), np.uint16), RGBA, 16),
-    "8-bit RGBA PNG": png(np.zeros((900, 900, 4), np.uint16), RGBA, 8),
-    "progressive JPEG of full colour": encoded(scene(900, 900), progressive=True),
-    "progressive CMYK JPEG": encoded(scene(800, 800).convert("CMYK"), progressive=True),
-    "JPEG of several scans": several_scans(encoded(scene(900, 900))),
-    "WebP with alpha": encoded(scene(900, 900).convert("RGBA").rotate(30), "WEBP"),
-    "animated WebP": encoded(scene(800, 800), "WEBP", save_all=True, append_images=[scene(800, 800, seed=1)]),
+    "16-bit RGBA PNG": png(np.zeros((750, 750, 4), np.uint16), RGBA, 16),
+    "progressive JPEG of full colour": encoded(scene(950, 950), progressive=True),
+    "progressive CMYK JPEG": encoded(scene(900, 900).convert("CMYK"), progressive=True),
+    "JPEG of several scans": several_scans(encoded(scene(950, 950))),
+    "animated WebP": encoded(scene(850, 850), "WEBP", save_all=True, append_images=[scene(850, 850, seed=1)]),
 }
 
 
