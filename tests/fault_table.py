@@ -34,7 +34,10 @@ ROWS = {
     9: ("JPEG truncated at every 1% of its length", "100 of 100 `failed: truncated`, the decoder's pid unchanged"),
     10: ("bit-flipped JPEGs", "10,000 mutants, 0 crashes"),
     11: ("zero bytes, HTML named .jpg, a directory named x.jpg", "`failed` or ignored; the next frame in under 1 s"),
-    12: ("16k x 16k and 60k x 60k PNG", "refused from the header; memory grows by less than 100 MB"),
+    12: (
+        "16k x 16k and 60k x 60k PNG; images below the pixel limit that cost too much memory",
+        "refused from the header; memory grows by less than 100 MB",
+    ),
     13: ("EXIF rotation, grey, CMYK, 16 bit, alpha", "golden pixels, the same in training and serving"),
     14: ("a decoder that crashes or hangs", "fails after 3 tries, others unaffected; at most time-out + 1 s"),
     15: ("CUDA out of memory", "0 lost; the batch size recovers"),

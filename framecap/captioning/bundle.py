@@ -146,6 +146,8 @@ def _refuse_other_files(path: Path, graph: str) -> None:
     for location in external_locations((path / graph).read_bytes()):
         if location not in PARTS:
             raise BundleError(f"{path}/{graph}: takes numbers from {location[:200]!a}, which bundle.json does not name")
+        if (path / location).is_symlink():
+            raise BundleError(f"{path}/{graph}: takes numbers from {location!a}, which is a symlink: copy the file itself")
 
 
 def file_hash(path: Path) -> str:

@@ -3,7 +3,8 @@
 Source: the wire format of protocol buffers, and onnx.proto (ModelProto.graph = 7; GraphProto.node = 1, initializer = 5,
 sparse_initializer = 15; NodeProto.attribute = 5; AttributeProto.t = 5, g = 6, tensors = 10, graphs = 11,
 sparse_tensor = 22, sparse_tensors = 23; SparseTensorProto.values = 1, indices = 2; TensorProto.external_data = 13;
-StringStringEntryProto.key = 1, value = 2; ModelProto.functions = 25, FunctionProto.node = 7).
+StringStringEntryProto.key = 1, value = 2; ModelProto.training_info = 20, TrainingInfoProto.initialization = 1,
+algorithm = 2; ModelProto.functions = 25, FunctionProto.node = 7, attribute_proto = 11).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _ATTRIBUTE: dict[int, Any] = {5: _TENSOR, 10: _TENSOR, 22: _SPARSE, 23: _SPARSE}
 _NODE: Mapping[int, Any] = {5: _ATTRIBUTE}
 _GRAPH: Mapping[int, Any] = {1: _NODE, 5: _TENSOR, 15: _SPARSE}
 _ATTRIBUTE |= {6: _GRAPH, 11: _GRAPH}
-_MODEL: Mapping[int, Any] = {7: _GRAPH, 25: {7: _NODE}}
+_MODEL: Mapping[int, Any] = {7: _GRAPH, 20: {1: _GRAPH, 2: _GRAPH}, 25: {7: _NODE, 11: _ATTRIBUTE}}
 
 
 def external_locations(model: bytes) -> set[str]:
@@ -61,6 +62,8 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
     at = 0
     while at < len(message):
         tag, at = _varint(message, at)
+        if tag >= 1 << 32:  # other readers cut it to 32 bits, and see another field
+            raise ValueError("a field number that is too large")
         number, kind = tag >> 3, tag & 7
         if kind == _BYTES:
             length, at = _varint(message, at)

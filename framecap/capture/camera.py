@@ -211,11 +211,12 @@ class Camera:
                     grace = self._config.stall_seconds
                 case GrabbedImage():
                     self._take(message)
-                case Dropped(reason=reason, count=count, index=index):
+                case Dropped(reason=reason, count=count, index=index, text=text):
                     self._last_index = max(self._last_index, index)
                     if reason == "undecodable" and self._plan.source.images:
                         image = self._plan.source.images[index]
-                        logger.warning("camera %s: image %r is skipped: it cannot be decoded", self._plan.name, mask(image))
+                        why = mask(text) or "it cannot be decoded"
+                        logger.warning("camera %s: image %r is skipped: %s", self._plan.name, mask(image), why)
                     self._stats.drop(reason, count)
                 case LogNote(text=text):
                     self._say_once(f"camera {self._plan.name}: {self._plan.source.shown}: {text}")

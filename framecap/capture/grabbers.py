@@ -14,14 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from framecap.capture.creation import from_mtime
-from framecap.capture.protocol import Request
+from framecap.capture.protocol import MAX_PIXELS, Request
 from framecap.capture.sampling import StreamClock, usual_rate
 from framecap.capture.zones import Zone, blacken
-from framecap.decoding.preprocess import decode_whole
-from framecap.errors import DecodeError
+from framecap.decoding.decode import decode_whole
+from framecap.errors import OversizedFrame, UndecodableFrame
 
 MAX_IMAGE_BYTES = 200_000_000
-MAX_IMAGE_PIXELS = 1 << 30  # OpenCV's own limit
 DRAIN_SECONDS = 3.0
 MAX_STALE = 1000  # images
 
@@ -49,7 +48,7 @@ class Grabber(Protocol):
         ...
 
     def retrieve(self) -> Image | None:
-        """The frame that was grabbed last, or None when it cannot be decoded."""
+        """The frame that was grabbed last, or None when it cannot be decoded. Raises DecodeError where it is known why."""
         ...
 
     def drain(self) -> int:
@@ -81,12 +80,15 @@ class ImageSequenceGrabber:
         return None
 
     def retrieve(self) -> Image | None:
+        """Decoded as the worker decodes it: transparency, orientation and limits are the same."""
         try:
-            if not 0 < self._path.stat().st_size <= MAX_IMAGE_BYTES:
-                return None
-            return decode_whole(self._path.read_bytes(), MAX_IMAGE_PIXELS)
-        except (OSError, DecodeError):
-            return None
+            if (size := self._path.stat().st_size) > MAX_IMAGE_BYTES:
+                raise UndecodableFrame(f"its file has {size} bytes, more than {MAX_IMAGE_BYTES}")
+            return decode_whole(self._path.read_bytes(), MAX_PIXELS)
+        except OSError as error:
+            raise UndecodableFrame(f"it cannot be read: {error.strerror}") from None
+        except (MemoryError, OversizedFrame):
+            raise OversizedFrame(f"it has more than {MAX_PIXELS} pixels, or takes as much memory as they do") from None
 
     def drain(self) -> int:
         return 0

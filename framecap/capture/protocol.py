@@ -15,6 +15,7 @@ from framecap.capture.zones import Zone
 from framecap.errors import SourceError
 
 _LENGTHS = struct.Struct(">II")  # of the header, of the body
+MAX_PIXELS = 100_000_000  # of an image that a source may have: no worker takes more by default
 MAX_HEADER_BYTES = 1 << 16
 MAX_BODY_BYTES = 1 << 28
 
@@ -75,11 +76,15 @@ class Alive:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """Images that the reader itself gave up: `undecodable` (one, with its index), or `stale` (had waited in a buffer)."""
+    """Images that the reader itself gave up: `undecodable` (one, with its index), or `stale` (had waited in a buffer).
+
+    `text` says what is wrong with an undecodable one, where that is known.
+    """
 
     reason: str
     count: int
     index: int = -1
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from framecap.capture.protocol import (
+    MAX_PIXELS,
     Alive,
     Dropped,
     Ended,
@@ -31,15 +32,15 @@ from framecap.capture.protocol import (
     encode,
 )
 from framecap.capture.sampling import Sampler, Sampling
+from framecap.errors import DecodeError
 
 if TYPE_CHECKING:
-    from framecap.capture.grabbers import Grabber
+    from framecap.capture.grabbers import Grabber, Image
 
 BEAT_SECONDS = 0.5
 BLOCKED_SECONDS = 0.5  # so long without anyone reading our pipe, and what a live source sent meanwhile is stale
 MAX_CHATTER_BYTES = 1 << 20
-MAX_PIXELS = 100_000_000
-# What a stream may make us allocate: a camera can say that its next image has two gigabytes. 8K video takes some 600 MB
+# What a source may make us allocate: a camera can say that its next image has two gigabytes. 8K video takes some 600 MB
 # (50 MB an image, of which a decoder remembers six, and one more for each core that decodes).
 STREAM_BYTES, STREAM_BYTES_PER_CORE = 1 << 30, 32 << 20
 
@@ -110,7 +111,7 @@ def _read(request: Request, pipe: Pipe) -> Ended:
     from framecap.capture.grabbers import open_grabber
 
     pipe.send(Ready())
-    if request.kind == "stream":
+    if request.kind in ("stream", "images"):
         limit_memory(STREAM_BYTES + STREAM_BYTES_PER_CORE * len(os.sched_getaffinity(0)))
     try:
         grabber = open_grabber(request)
@@ -153,12 +154,20 @@ def _copy(request: Request, grabber: Grabber, pipe: Pipe) -> None:
             pipe.send(LogNote(grabber.note))
             grabber.note = ""
         if sampler.keeps(index, moment.seconds) and index > request.skip:
-            image = grabber.retrieve()
+            image, text = _retrieve(grabber)
             jpeg = None if image is None else encode_jpeg(image, request.jpeg_quality, request.max_size, request.zones)
-            pipe.send(Dropped("undecodable", 1, index) if jpeg is None else GrabbedImage(index, moment.at, jpeg))
+            pipe.send(Dropped("undecodable", 1, index, text) if jpeg is None else GrabbedImage(index, moment.at, jpeg))
             if pipe.blocked > BLOCKED_SECONDS:
                 _drain(grabber, pipe)
         index += 1
+
+
+def _retrieve(grabber: Grabber) -> tuple[Image | None, str]:
+    """The frame that was grabbed last, or None and what is wrong with it, where that is known."""
+    try:
+        return grabber.retrieve(), ""
+    except DecodeError as error:
+        return None, str(error)
 
 
 def _drain(grabber: Grabber, pipe: Pipe) -> None:

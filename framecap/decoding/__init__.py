@@ -1,0 +1,1 @@
+"""Bytes to pixels: the only decoder of capture and worker."""

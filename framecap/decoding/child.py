@@ -22,14 +22,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from framecap.decoding.preprocess import Pixels, Preprocessing, decode
-from framecap.errors import DecodeError
+from framecap.decoding.decode import SETTING, Pixels, memory_limit
+from framecap.decoding.preprocess import Preprocessing, decode
+from framecap.errors import DecodeError, OversizedFrame
 
 IMAGE_LENGTH = struct.Struct(">Q")
 ANSWER_LENGTH = struct.Struct(">I")
 _STANDARD_ERROR = 2
-_BYTES_PER_PIXEL = 12  # the codec's own coefficients, the image, and what is made of it
-_SPARE_BYTES = 256 << 20  # for the image's file, and the process itself
+_SLACK_BYTES = 256 << 20  # beside what the header accounts for: codecs' tables, the model-sized copies, fragments
 _MAX_COMPLAINTS = 4096  # bytes of what the codecs say about one image
 
 
@@ -38,23 +38,30 @@ def main(socket_number: int, memory_number: int, max_pixels: int, size: int, squ
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent drains on these, and needs its decoders for that
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # an image that kills it need not leave its memory on the disk
-    _limit_memory(max_pixels)
     cv2.setNumThreads(1)  # as many decoders as cores are enough threads
     parent = socket.socket(fileno=socket_number)
     preprocessing = Preprocessing(size, bool(square_resize))
     threading.Thread(target=_end_with_parent, args=(parent,), name="parent watch", daemon=True).start()
     with mmap.mmap(memory_number, size * size * 3) as memory:
+        limit = MemoryLimit(memory_limit(max_pixels) + _SLACK_BYTES)
         _answer(parent, {"ready": True})
-        while (data := _receive(parent)) is not None:
+        while (data := _receive(parent, limit)) is not None:
             _answer(parent, _work(data, preprocessing, max_pixels, memory))
 
 
-def _limit_memory(max_pixels: int) -> None:
-    """Bound what one image may take: an image that needs more is refused by its codec, and this process lives on."""
-    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    limit = mapped + _SPARE_BYTES + _BYTES_PER_PIXEL * max_pixels
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+class MemoryLimit:
+    """At most so many bytes more than now, and an image's own: an image that lies about what it costs gets no more."""
+
+    def __init__(self, more: int) -> None:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        self._bytes = pages * resource.getpagesize() + more
+        self._hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+
+    def allow_file(self, length: int) -> None:
+        """From now on an image of so many bytes is received (twice, for a moment) and decoded."""
+        wanted = self._bytes + 2 * length
+        soft = wanted if self._hard == resource.RLIM_INFINITY else min(wanted, self._hard)
+        resource.setrlimit(resource.RLIMIT_AS, (soft, self._hard))
 
 
 def perceptual_hash(pixels: Pixels) -> int:
@@ -71,6 +78,9 @@ def _work(data: bytes, preprocessing: Preprocessing, max_pixels: int, memory: mm
     except DecodeError as error:
         _complaints()
         return {"kind": error.kind, "message": str(error)}
+    except MemoryError:
+        _complaints()
+        return {"kind": OversizedFrame.kind, "message": f"decoding it takes more memory than {SETTING} allows"}
     memory[: image.pixels.nbytes] = image.pixels.tobytes()
     looks = perceptual_hash(image.pixels)
     shape = image.pixels.shape
@@ -96,11 +106,13 @@ def _end_with_parent(parent: socket.socket) -> None:
     os._exit(0)
 
 
-def _receive(parent: socket.socket) -> bytes | None:
+def _receive(parent: socket.socket, limit: MemoryLimit) -> bytes | None:
     header = parent.recv(IMAGE_LENGTH.size, socket.MSG_WAITALL)
     if len(header) < IMAGE_LENGTH.size:
         return None
-    data = bytearray(IMAGE_LENGTH.unpack(header)[0])
+    (length,) = IMAGE_LENGTH.unpack(header)
+    limit.allow_file(length)
+    data = bytearray(length)
     view = memoryview(data)
     while view:
         count = parent.recv_into(view)

@@ -6,34 +6,43 @@ WebP (RFC 9649), told apart by content, never by the file's name.
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from framecap.decoding import exif
 from framecap.errors import EmptyFrame, TruncatedFrame, UndecodableFrame
 
 _JPEG_MAGIC = b"\xff\xd8"
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-_EXIF_MAGIC = b"Exif\0\0"
-
-_ORIENTATION, _TIFF_VERSION = 0x0112, 42
-_WHOLE_NUMBERS = {3: "H", 4: "I", 8: "h", 9: "i"}  # TIFF's types of numbers: SHORT, LONG, SSHORT, SLONG
+_PNG_GREY, _PNG_ALPHA = 0, (4, 6)  # colour types
 
 _START_OF_SCAN = 0xDA
 _END_OF_IMAGE = 0xD9
 _APP1 = 0xE1
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # DHT, JPG and DAC lie among them
+_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _WITHOUT_BODY = frozenset({0x01, 0xD8, *range(0xD0, 0xD8)})
 _BETWEEN_SCANS = frozenset({0xC4, 0xCC, _START_OF_SCAN, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)})
 # In a scan, 0xff is followed by 0 (stuffing), a restart marker, or the marker of what comes after the scan.
 _MARKER_IN_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 
+# What decoding holds at once for each pixel: 8-bit RGB, once in OpenCV's memory and once in the array that it is copied to.
+PLAIN_BYTES_PER_PIXEL = 6
+ALPHA_BYTES_PER_PIXEL = 8  # the same of 8-bit RGBA
+
+
 @dataclass(frozen=True, slots=True)
 class ImageHeader:
-    """What an image says of itself: size as stored (before rotation), EXIF orientation (1 to 8), transparency, its end."""
+    """What an image says of itself: size as stored (before rotation), EXIF orientation (1 to 8), transparency, its end.
+
+    `bytes_per_pixel` is the memory that decoding takes at most. `transparent_grey` is the one grey value, of 8 or 16 bits,
+    that a PNG without an alpha channel declares transparent. `animated` is an APNG or a WebP of several frames.
+    """
 
     format: Literal["jpeg", "png", "webp"]
     width: int
@@ -41,13 +50,9 @@ class ImageHeader:
     orientation: int
     alpha: bool
     whole: bool
-    deep: bool = False  # 16 bits a sample
-    transparent_grey: int | None = None  # the grey, as decoded, that is transparent (PNG), which OpenCV does not say
-
-    @property
-    def decoded_bytes(self) -> int:
-        """Bytes that the decoded image takes as the codec gives it: 3 a pixel, with transparency 4, of 16 bits 8."""
-        return self.width * self.height * ((8 if self.deep else 4) if self.alpha else 3)
+    bytes_per_pixel: int = PLAIN_BYTES_PER_PIXEL
+    transparent_grey: int | None = None
+    animated: bool = False
 
 
 def read_header(data: bytes) -> ImageHeader:
@@ -91,15 +96,38 @@ def _readable(start: bytes) -> str:
 
 def _read_jpeg(data: bytes) -> ImageHeader:
     width = height = position = 0
-    exif: bytes | None = None
+    frame = scan = b""
+    blocks: list[bytes] = []
+    progressive = False
     for marker, body, end in _jpeg_segments(data):
         position = end
         if marker in _START_OF_FRAME:
             height, width = struct.unpack_from(">HH", body, 1)
-        elif marker == _APP1 and body.startswith(_EXIF_MAGIC) and exif is None:  # the first one decides
-            exif = body
-    orientation = 1 if exif is None else _orientation(exif)
-    return ImageHeader("jpeg", width, height, orientation, False, _jpeg_ends(data, position))
+            frame, progressive = body, marker in _PROGRESSIVE
+        elif marker == _START_OF_SCAN:
+            scan = body
+        elif marker == _APP1 and body.startswith(exif.MAGIC):
+            # a long block goes on in the next segment; a second block of its own is ignored, as Pillow does
+            blocks.append(body[len(exif.MAGIC) :])
+    several_scans = progressive or (frame and scan and scan[0] < frame[5])
+    return ImageHeader(
+        "jpeg",
+        width,
+        height,
+        exif.read_orientation(b"".join(blocks)) if blocks else exif.UPRIGHT,
+        False,
+        _jpeg_ends(data, position),
+        max(PLAIN_BYTES_PER_PIXEL, 3 + _coefficient_bytes(frame)) if several_scans else PLAIN_BYTES_PER_PIXEL,
+    )
+
+
+def _coefficient_bytes(frame: bytes) -> int:
+    """Bytes of each pixel's coefficients, 16 bits a sample, which several scans of a JPEG fill in turn."""
+    sampling = [(frame[at] >> 4, frame[at] & 15) for at in range(7, 6 + 3 * frame[5], 3)]
+    most = max(across for across, _ in sampling) * max(down for _, down in sampling)
+    if not most:
+        raise UndecodableFrame("a JPEG whose sampling factors are zero")
+    return math.ceil(2 * sum(across * down for across, down in sampling) / most)
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes, int]]:
@@ -142,39 +170,58 @@ def _read_png(data: bytes) -> ImageHeader:
             raise IndexError
         raise UndecodableFrame("a PNG that does not begin with its header")
     width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
-    deep = depth == 16
-    alpha = colour in (4, 6)
-    grey: int | None = None
-    orientation = 1
-    position = len(_PNG_MAGIC)
-    while position + 12 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, position)
-        position += 12 + length
+    alpha = colour in _PNG_ALPHA
+    orientation = exif.UPRIGHT
+    grey = None
+    animated = whole = pixels_begin = False
+    for kind, position, end in png_chunks(data):
         if kind == b"IEND":
-            return ImageHeader("png", width, height, orientation, alpha, position <= len(data), deep, grey)
-        if kind == b"tRNS":
+            whole = end <= len(data)
+        elif kind == b"IDAT":
+            pixels_begin = True
+        elif kind == b"tRNS" and colour == _PNG_GREY and not pixels_begin:
+            grey = _transparent_grey(data[position : end - 4], depth)
+        elif kind == b"tRNS":
             alpha = True
-            if colour == 0 and length == 2:
-                (sample,) = struct.unpack_from(">H", data, position - 6)
-                grey = sample if deep else sample * 255 // ((1 << depth) - 1)
         elif kind == b"eXIf":
-            orientation = _orientation(data[position - 4 - length : position - 4])
-    return ImageHeader("png", width, height, orientation, alpha, False, deep)
+            orientation = exif.read_orientation(data[position : end - 4])
+        elif kind == b"acTL":
+            animated = True
+    cost = (ALPHA_BYTES_PER_PIXEL if alpha else PLAIN_BYTES_PER_PIXEL) * (2 if alpha and depth == 16 else 1)
+    return ImageHeader("png", width, height, orientation, alpha, whole, cost, grey, animated)
+
+
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Kind of each chunk, where its body begins, and where the chunk ends (its checksum of 4 bytes included)."""
+    position = len(_PNG_MAGIC)
+    kind = b""
+    while position + 12 <= len(data) and kind != b"IEND":
+        length, kind = struct.unpack_from(">I4s", data, position)
+        yield kind, position + 8, position + 12 + length
+        position += 12 + length
+
+
+def _transparent_grey(body: bytes, depth: int) -> int | None:
+    """The transparent value as the decoder hands it out: depths below 8 bits are spread over 0 to 255."""
+    if len(body) != 2 or depth not in (1, 2, 4, 8, 16):
+        return None
+    value = int.from_bytes(body, "big") & ((1 << depth) - 1)
+    return value * 255 // ((1 << depth) - 1) if depth < 8 else value
 
 
 def _read_webp(data: bytes) -> ImageHeader:
     (riff_size,) = struct.unpack_from("<I", data, 4)
     whole = riff_size + 8 <= len(data)
     kind = data[12:16]
-    alpha = False
-    orientation = 1
+    alpha = animated = False
+    orientation = exif.UPRIGHT
     if kind == b"VP8 ":
         width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, 26))
     elif kind == b"VP8L":
         (bits,) = struct.unpack_from("<I", data, 21)
         width, height, alpha = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, bool(bits >> 28 & 1)
     elif kind == b"VP8X":
-        alpha = bool(data[20] & 0x10)
+        alpha, animated = bool(data[20] & 0x10), bool(data[20] & 0x02)
         width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
         if len(data) < 30:
             raise IndexError
@@ -183,7 +230,9 @@ def _read_webp(data: bytes) -> ImageHeader:
         if len(data) < 16:
             raise IndexError
         raise UndecodableFrame(f"a WebP image of unknown kind {_readable(kind)}")
-    return ImageHeader("webp", width, height, orientation, alpha, whole)
+    # an animation is drawn on a canvas of its own
+    cost = 12 if animated else ALPHA_BYTES_PER_PIXEL if alpha else PLAIN_BYTES_PER_PIXEL
+    return ImageHeader("webp", width, height, orientation, alpha, whole, cost, animated=animated)
 
 
 def _webp_orientation(data: bytes) -> int:
@@ -191,28 +240,6 @@ def _webp_orientation(data: bytes) -> int:
     while position + 8 <= len(data):
         kind, length = struct.unpack_from("<4sI", data, position)
         if kind == b"EXIF":
-            return _orientation(data[position + 8 : position + 8 + length])
+            return exif.read_orientation(data[position + 8 : position + 8 + length])
         position += 8 + length + length % 2
-    return 1
-
-
-def _orientation(exif: bytes) -> int:
-    """The orientation (1 to 8) that an EXIF block states; 1, upright, where it states none that makes sense."""
-    tiff = exif.removeprefix(_EXIF_MAGIC)
-    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
-    if order is None or struct.unpack_from(order + "H", tiff.ljust(4, b"\0"), 2) != (_TIFF_VERSION,):
-        return 1
-    try:
-        (directory,) = struct.unpack_from(order + "I", tiff, 4)
-        (entries,) = struct.unpack_from(order + "H", tiff, directory)
-        for entry in range(entries):
-            at = directory + 2 + 12 * entry
-            tag, kind, count = struct.unpack_from(order + "HHI", tiff, at)
-            if tag == _ORIENTATION:
-                if kind not in _WHOLE_NUMBERS or count != 1:
-                    return 1
-                (value,) = struct.unpack_from(order + _WHOLE_NUMBERS[kind], tiff, at + 8)
-                return value if 1 <= value <= 8 else 1
-    except struct.error:
-        pass
-    return 1
+    return exif.UPRIGHT

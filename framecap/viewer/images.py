@@ -6,6 +6,7 @@ Images are decoded in child processes, as the worker does: one that crashes or h
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -13,15 +14,18 @@ from dataclasses import dataclass
 import cv2
 
 from framecap.config import WorkerConfig
+from framecap.decoding.decode import check_size
 from framecap.decoding.image_header import read_header
 from framecap.decoding.pool import DecoderPool, DecoderSettings
-from framecap.errors import OversizedFrame, StoreUnavailable
+from framecap.errors import DecodeError, StoreUnavailable
 from framecap.stores.base import Store
 
 SIDE = 512  # pixels of a small image's longer side
 DECODERS = 2
 KEPT_BYTES = 64 << 20  # of small images
 MAX_WAITING = 300  # small images being made or waiting for that
+REFUSAL_SECONDS = 600.0  # so long a frame that no small image can be made of is not tried again, unless it is replaced
+MAX_REFUSALS = 10_000  # that are remembered
 _QUALITY = 80
 _TYPES = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 
@@ -34,6 +38,14 @@ class ServedImage:
     media_type: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """When (monotonic seconds) a frame was refused, and why; without the traceback, which would keep the image's bytes."""
+
+    at: float
+    error: DecodeError
+
+
 class ImageCache:
     """Safe to use from several threads. `close` ends the decoders."""
 
@@ -43,27 +55,31 @@ class ImageCache:
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[str, str], ServedImage] = OrderedDict()
         self._kept_bytes = 0
+        self._refused: OrderedDict[tuple[str, str], _Refusal] = OrderedDict()  # the oldest first
         self._under_way: dict[tuple[str, str], Future[ServedImage]] = {}
         self._decoders: DecoderPool | None = None
         self._closed = False
 
     def own(self, key: str) -> ServedImage:
         """The frame as it is stored. Raises FrameGone, FrameUnreadable, KeyRefused, StoreUnavailable, and DecodeError for
-        what no browser should be given: no image, or more pixels than `worker.max_pixels`."""
+        what no browser should be given: no image, or more pixels or memory than `worker.max_pixels` allows."""
         data = self._store.read(key, self._limits.max_bytes)
         header = read_header(data)
-        if header.width * header.height > self._limits.max_pixels:
-            raise OversizedFrame(f"{header.width}x{header.height} pixels are more than worker.max_pixels allows")
+        check_size(header, self._limits.max_pixels)
         return ServedImage(data, _TYPES[header.format])
 
     def small(self, key: str) -> ServedImage:
-        """The frame, `SIDE` pixels long at most, as a JPEG; made once, and kept while there is room. Raises as `own`."""
+        """The frame, `SIDE` pixels long at most, as a JPEG; made once, and kept while there is room. Raises as `own`;
+        what cannot be decoded is not tried again for a while."""
         name = (key, self._store.stat(key).etag)
         with self._lock:
             kept = self._kept.get(name)
             if kept is not None:
                 self._kept.move_to_end(name)
                 return kept
+            refused = self._refused.get(name)
+            if refused is not None and time.monotonic() - refused.at < REFUSAL_SECONDS:
+                raise type(refused.error)(str(refused.error))
             under_way = self._under_way.get(name)
             if under_way is None:
                 if len(self._under_way) >= MAX_WAITING:
@@ -76,6 +92,8 @@ class ImageCache:
         except BaseException as error:
             ours.set_exception(error)
             ours.exception()  # seen, though nobody else may have waited
+            if isinstance(error, DecodeError):
+                self._refuse(name, error)
             raise
         else:
             ours.set_result(image)
@@ -92,6 +110,14 @@ class ImageCache:
         small = cv2.resize(cv2.cvtColor(decoded.pixels, cv2.COLOR_RGB2BGR), size, interpolation=cv2.INTER_AREA)
         _, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
         return ServedImage(data.tobytes(), "image/jpeg")
+
+    def _refuse(self, name: tuple[str, str], error: DecodeError) -> None:
+        """Remember it: frames that take long to be refused must not take the decoders from all others, again and again."""
+        with self._lock:
+            self._refused.pop(name, None)
+            self._refused[name] = _Refusal(time.monotonic(), type(error)(str(error)))
+            while len(self._refused) > MAX_REFUSALS:
+                self._refused.popitem(last=False)
 
     def _keep(self, name: tuple[str, str], image: ServedImage) -> None:
         with self._lock:

@@ -61,6 +61,7 @@ _LAST_POSITION = (1 << 63) - 1  # of the index
 _FIRST_SECOND = -62_135_596_800  # of the year 1, the first that a time can have
 _SILENCE_SECONDS = 15.0  # after so long something is said, so that nobody takes the connection for dead
 _THREADS = 16  # that wait for the store
+_IMAGE_THREADS = 8  # that wait for small images, apart from the others: frames that are slow to decode hold up nothing else
 _KEEP = "private, max-age=31536000, immutable"
 _NO_SCRIPTS = "default-src 'none'; sandbox"  # for images that are opened on their own
 _NO_SCRIPTS_BUT_STYLE = "default-src 'none'; style-src 'unsafe-inline'; sandbox"  # for a drawing of ours
@@ -101,6 +102,7 @@ class _Endpoints:
     def __init__(self, parts: ViewerParts) -> None:
         self._parts = parts
         self._threads = anyio.CapacityLimiter(_THREADS)
+        self._image_threads = anyio.CapacityLimiter(_IMAGE_THREADS)
 
     def routes(self) -> list[Route]:
         get: dict[str, Callable[[Request], Awaitable[Response]]] = {
@@ -238,7 +240,8 @@ class _Endpoints:
     async def small(self, request: Request) -> Response:
         """A small image, kept by the browser where its address says which one it is; a drawing where there is none."""
         try:
-            return _image(await self._wait_for(self._parts.images.small, _key(request)), request)
+            call = partial(self._parts.images.small, _key(request))
+            return _image(await anyio.to_thread.run_sync(call, limiter=self._image_threads), request)
         except (DecodeError, FrameGone):  # what there is to say is said beside it, and a list of failed frames is no error
             data = await anyio.Path(STATIC / "no-image.svg").read_bytes()
             return Response(data, media_type="image/svg+xml", headers={"content-security-policy": _NO_SCRIPTS_BUT_STYLE})

@@ -76,6 +76,36 @@ def test_bundle_that_uses_an_unlisted_file_is_refused(tiny_bundle: Path, tmp_pat
         open_bundle(str(folder))
 
 
+def test_field_number_that_other_readers_cut_is_refused() -> None:
+    """ONNX Runtime reads the graph of such a model, whose tag has a bit above the 32 that it keeps."""
+    graph = in_initializer(external("other.bin")).SerializeToString()
+    assert len(graph) < 128
+    disguised = bytes([0x80 | 7 << 3 | 2, 0x80, 0x80, 0x80, 0x10, len(graph)]) + graph
+    with pytest.raises(BundleError):
+        external_locations(disguised)
+
+
+def test_graph_that_stands_twice_is_read_twice() -> None:
+    """Protocol buffers merge the two."""
+    models = [onnx.ModelProto(graph=in_initializer(external(name))).SerializeToString() for name in ("a.bin", "b.bin")]
+    assert external_locations(b"".join(models)) == {"a.bin", "b.bin"}
+
+
+def test_external_data_of_a_functions_own_attribute_is_found() -> None:
+    attribute = onnx.AttributeProto(name="value", t=external("other.bin"))
+    function = onnx.FunctionProto(name="f", attribute_proto=[attribute])
+    assert external_locations(onnx.ModelProto(functions=[function]).SerializeToString()) == {"other.bin"}
+
+
+def test_listed_file_may_be_used_unless_it_is_a_symlink(tiny_bundle: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    assert open_bundle(str(folder)).hash
+    (folder / "model.safetensors").rename(tmp_path / "far")
+    (folder / "model.safetensors").symlink_to(tmp_path / "far")
+    with pytest.raises(BundleError, match="symlink"):
+        open_bundle(str(folder))
+
+
 def _write(folder: Path, name: str, data: bytes) -> None:
     (folder / name).write_bytes(data)
     card = json.loads((folder / "bundle.json").read_text())

@@ -13,9 +13,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
+from PIL import Image
 
 from framecap.capture.daemon import run_capture
+from framecap.decoding.preprocess import Preprocessing, decode
 from framecap.errors import SourceNotFound
 from framecap.frames import FrameName, parse_key, read_position
 from framecap.stores.directory import DirectoryStore
@@ -33,7 +36,9 @@ from tests.capture.videos import (
     set_creation_time,
     size_of,
 )
+from tests.decoding.image_files import GREY, RGBA, Entry, exif_block, jpeg_with_exif, oriented, png, png_chunk
 from tests.system_packages import needs_package
+from tests.worker.images import encoded, huge_png, quadrants, scene
 
 START = datetime(2026, 11, 22, 23, 59, 58, tzinfo=UTC)
 START_TEXT = START.isoformat()
@@ -174,6 +179,52 @@ def test_broken_images_of_a_sequence_are_counted_and_the_others_stored(tmp_path:
     summary = capture(store, tmp_path)
     assert [number_in(data) for data in store.in_order()] == [0, 3]
     assert summary.cameras[0].dropped == {"undecodable": 2}
+
+
+def test_broken_images_are_skipped_with_the_reason(
+    tmp_path: Path, store: MemoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = encoded(scene(64, 48))
+    broken = {"empty": b"", "page": b"<html>", "cut": whole[: len(whole) // 2], "bomb": huge_png(10_001)}
+    for name, data in broken.items():
+        (tmp_path / f"{name}.jpg").write_bytes(data)
+    (tmp_path / "whole.jpg").write_bytes(whole)
+    with caplog.at_level(logging.WARNING):
+        assert capture(store, tmp_path).captured == 1
+    reasons = {
+        "empty": "is empty",
+        "page": "starts with '<html>'",
+        "cut": "the end of the jpeg",
+        "bomb": "more than 100000000",
+    }
+    for name, reason in reasons.items():
+        assert any(f"{name}.jpg" in line and reason in line for line in caplog.messages), caplog.messages
+
+
+@pytest.mark.faults(13)
+def test_a_folder_is_captured_as_the_worker_decodes_it(tmp_path: Path, store: MemoryStore) -> None:
+    """Transparency over white and nothing that it hides, orientation applied, deep and grey images alike."""
+    clear = quadrants(96, 64).convert("RGBA")
+    clear.putalpha(Image.linear_gradient("L").resize(clear.size))
+    turned = jpeg_with_exif(encoded(quadrants(96, 64)), oriented(6, 4), exif_block((Entry(0x0128, 3, (2,)),)))
+    grey = png(np.full((64, 96, 1), 9, np.uint16), GREY, 4, before=png_chunk(b"tRNS", b"\0\x09"))
+    files = {
+        "a.png": encoded(clear, "PNG"),
+        "b.webp": encoded(clear, "WEBP"),
+        "c.png": encoded(clear.quantize(8), "PNG"),
+        "d.jpg": turned,
+        "e.png": grey,
+        "f.png": png(np.full((64, 96, 4), 0x40FF, np.uint16), RGBA, 16),
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    assert capture(store, tmp_path, jpeg_quality=100, start_time=START_TEXT).captured == len(files)
+    square = Preprocessing(32)
+    for stored, data in zip(store.in_order(), files.values(), strict=True):
+        seen, expected = (decode(one, square, 1_000_000) for one in (stored, data))
+        assert (seen.width, seen.height) == (expected.width, expected.height)
+        assert np.abs(seen.pixels.astype(int) - expected.pixels).max() <= 12  # JPEG blurs edges of colour
+        assert np.abs(seen.pixels.astype(int) - expected.pixels).mean() <= 2
 
 
 @pytest.mark.parametrize("content", [b"", b"hello, I am a text\n" * 100, bytes(10_000)])

@@ -14,8 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from framecap.decoding.image_header import read_header
-from framecap.decoding.preprocess import decode_whole
+from framecap.decoding.decode import decode_whole
 from framecap.errors import DecodeError, OversizedFrame
 
 WIDTH, HEIGHT = 32, 24
@@ -136,11 +135,10 @@ def png(width: int, height: int, depth: int, colour: int) -> bytes:
 @pytest.mark.parametrize(("depth", "colour", "accepted"), [(8, 2, True), (8, 6, True), (16, 2, True), (16, 6, False)])
 def test_memory_counts_against_the_pixel_limit(depth: int, colour: int, accepted: bool) -> None:
     data = png(1000, 100, depth, colour)
-    assert read_header(data).decoded_bytes == 100_000 * (3 if colour == 2 else depth // 2)
     if accepted:
         assert decode_whole(data, 100_000).shape == (100, 1000, 3)
     else:
-        with pytest.raises(OversizedFrame, match="of 16 bits"):
+        with pytest.raises(OversizedFrame, match="bytes each to decode"):
             decode_whole(data, 100_000)
 
 

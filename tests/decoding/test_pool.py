@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -32,6 +33,7 @@ from framecap.errors import (
     TruncatedFrame,
     UndecodableFrame,
 )
+from tests.decoding.image_files import RGBA, png, several_scans
 from tests.worker.images import encoded, flipped, huge_png, scene
 
 SIZE = 32
@@ -46,6 +48,7 @@ def scripted(data, *rest):
     if b"HANG" in data:
         open(data.partition(b"HANG ")[2] or os.devnull, "w").close()
         time.sleep(1000)
+    if b"GREEDY" in data: return bytearray(1 << 30)
     if b"RAISE" in data: raise RuntimeError("a bug in here")
     return decode(data, *rest)
 child.decode = scripted
@@ -145,6 +148,65 @@ def test_a_huge_image_costs_no_memory(full: bool, figure: Callable[[str], None])
         assert max(grown) < 100e6
         peak = int(Path(f"/proc/{pool.pids[0]}/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
         assert peak - before[1] < 100e6
+
+
+COSTLY = {  # each within LIMIT pixels
+    "16-bit RGBA PNG": png(np.zeros((750, 750, 4), np.uint16), RGBA, 16),
+    "progressive JPEG of full colour": encoded(scene(950, 950), progressive=True),
+    "progressive CMYK JPEG": encoded(scene(900, 900).convert("CMYK"), progressive=True),
+    "JPEG of several scans": several_scans(encoded(scene(950, 950))),
+    "animated WebP": encoded(scene(850, 850), "WEBP", save_all=True, append_images=[scene(850, 850, seed=1)]),
+}
+
+
+@pytest.mark.faults(12)
+@pytest.mark.parametrize("kind", COSTLY)
+def test_an_image_within_the_pixels_that_costs_too_much_memory_is_refused(pool: DecoderPool, kind: str) -> None:
+    pids = pool.pids
+    with pytest.raises(OversizedFrame, match="bytes each to decode"):
+        pool.decode(COSTLY[kind])
+    assert pool.pids == pids
+
+
+@pytest.mark.faults(12)
+def test_a_bomb_below_the_pixel_limit_costs_no_memory(full: bool, figure: Callable[[str], None]) -> None:
+    """0.8 MB of PNG, 100 million pixels of 16-bit RGBA: 1.6 GB, were they decoded."""
+    side = 10_000 if full else 4_000
+    bomb = png(np.broadcast_to(np.zeros(4, np.uint16), (side, side, 4)), RGBA, 16)
+    pool = DecoderPool(DecoderSettings(SIZE, side * side, 30.0, COMMAND), 1)
+    try:
+        pool.decode(GOOD)
+        before = peak_of(pool.pids[0])
+        with pytest.raises(OversizedFrame, match="bytes each to decode"):
+            pool.decode(bomb)
+        grown = peak_of(pool.pids[0]) - before
+        figure(f"a bomb of {len(bomb) / 1e6:.1f} MB below the pixel limit: memory grew by {grown / 1e6:.1f} MB")
+        assert grown < 100e6
+    finally:
+        pool.close()
+
+
+@pytest.mark.faults(12)
+def test_an_image_that_lies_about_its_memory_gets_no_more_than_the_limit(pool: DecoderPool) -> None:
+    pids = pool.pids
+    pool.decode(GOOD)
+    soft, _ = resource.prlimit(pids[0], resource.RLIMIT_AS)
+    assert soft != resource.RLIM_INFINITY
+    with pytest.raises(OversizedFrame, match="takes more memory than"):
+        pool.decode(b"GREEDY")
+    assert pool.decode(GOOD).width == 64
+    assert pool.pids == pids
+
+
+@pytest.mark.faults(12)
+def test_a_large_file_of_few_pixels_is_decoded(pool: DecoderPool) -> None:
+    """The limit is for pixels: a file's own bytes come on top of it."""
+    comment = b"\xff\xfe\xff\xff" + bytes(65_533)
+    assert pool.decode(GOOD[:2] + comment * 2500 + GOOD[2:]).width == 64
+
+
+def peak_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
 
 
 @pytest.mark.faults(14)

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from framecap.decoding import preprocess
+from framecap.decoding import decode as decode_module
+from framecap.decoding.decode import Pixels
 from framecap.decoding.image_header import read_header
-from framecap.decoding.preprocess import Pixels, Preprocessing, decode
+from framecap.decoding.preprocess import Preprocessing, decode
 from framecap.errors import DecodeError, EmptyFrame, OversizedFrame, TruncatedFrame, UndecodableFrame
 from tests.worker.images import BLUE, GREEN, RED, WHITE, encoded, flipped, huge_png, quadrants, scene, with_thumbnail
 
@@ -135,7 +136,7 @@ def test_transparency_is_laid_over_white() -> None:
 def test_a_reduced_image_is_decoded_only_where_enough_of_it_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     flags: list[int] = []
     imdecode = cv2.imdecode
-    monkeypatch.setattr(preprocess.cv2, "imdecode", lambda data, flag: flags.append(flag) or imdecode(data, flag))
+    monkeypatch.setattr(decode_module.cv2, "imdecode", lambda data, flag: flags.append(flag) or imdecode(data, flag))
     for side in (223, 447, 448, 896, 1792):
         pixels_of(encoded(Image.new("RGB", (side, side))), 224)
     color = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
@@ -209,7 +210,7 @@ def test_space_that_was_reserved_and_is_not_written_yet_is_truncated() -> None:
 
 @pytest.mark.faults(12)
 def test_a_huge_image_is_refused_before_anything_decodes_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preprocess.cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(decode_module.cv2, "imdecode", lambda *_: pytest.fail("decoded"))
     with pytest.raises(OversizedFrame, match="60000x60000"):
         pixels_of(huge_png(1)[:16] + (60_000).to_bytes(4, "big") * 2 + huge_png(1)[24:])
     with pytest.raises(OversizedFrame, match="max_pixels allows \\(2047\\)"):

@@ -6,13 +6,15 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from framecap.config import StoreConfig, WorkerConfig
-from framecap.errors import OversizedFrame, StoreUnavailable
+from framecap.errors import FramecapError, FrameGone, OversizedFrame, StoreUnavailable, UndecodableFrame
 from framecap.stores import open_store
 from framecap.viewer import images
 from framecap.viewer.images import ImageCache
+from tests.decoding.image_files import RGBA, png
 from tests.viewer.served import jpeg, key_of, put_frame
 
 
@@ -79,6 +81,65 @@ def test_an_image_that_is_too_large_is_not_handed_out(making: ImageCache, frames
     for asked in (making.own, making.small):
         with pytest.raises(OversizedFrame):
             asked(key_of("door", 0))
+
+
+def test_a_refusal_is_remembered_for_a_while(making: ImageCache, frames: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each try of a frame that hangs its decoder would take it from all others for as long again."""
+    put_frame(frames, key_of("door", 0), b"<html>")
+    make, tried = making._make, []
+    monkeypatch.setattr(making, "_make", lambda key: tried.append(key) or make(key))  # type: ignore[func-returns-value]
+    for _ in range(3):
+        with pytest.raises(UndecodableFrame, match="<html>"):
+            making.small(key_of("door", 0))
+    assert len(tried) == 1
+    monkeypatch.setattr(images, "REFUSAL_SECONDS", 0.0)
+    with pytest.raises(UndecodableFrame):
+        making.small(key_of("door", 0))
+    assert len(tried) == 2
+
+
+def test_a_refused_frame_that_is_replaced_is_tried_again(making: ImageCache, frames: Path) -> None:
+    put_frame(frames, key_of("door", 0), b"<html>")
+    with pytest.raises(UndecodableFrame):
+        making.small(key_of("door", 0))
+    put_frame(frames, key_of("door", 0))
+    assert making.small(key_of("door", 0)).media_type == "image/jpeg"
+
+
+def test_what_is_remembered_of_refusals_is_bounded(
+    making: ImageCache, frames: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "MAX_REFUSALS", 2)
+    for second in range(4):
+        put_frame(frames, key_of("door", second), b"<html>")
+        with pytest.raises(UndecodableFrame):
+            making.small(key_of("door", second))
+    assert len(making._refused) == 2
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("away"), FrameGone("gone")])
+def test_what_is_no_fault_of_the_image_is_not_remembered(
+    making: ImageCache, frames: Path, monkeypatch: pytest.MonkeyPatch, error: FramecapError
+) -> None:
+    put_frame(frames, key_of("door", 0))
+    make = making._make
+
+    def fail(_: str) -> images.ServedImage:
+        raise error
+
+    monkeypatch.setattr(making, "_make", fail)
+    with pytest.raises(type(error)):
+        making.small(key_of("door", 0))
+    monkeypatch.setattr(making, "_make", make)
+    assert making.small(key_of("door", 0)).data
+
+
+@pytest.mark.faults(12)
+def test_an_image_that_costs_too_much_memory_is_not_handed_out(making: ImageCache, frames: Path) -> None:
+    put_frame(frames, "door/deep.png", png(np.zeros((750, 750, 4), np.uint16), RGBA, 16))
+    for asked in (making.own, making.small):
+        with pytest.raises(OversizedFrame, match="bytes each"):
+            asked("door/deep.png")
 
 
 def test_closed_nothing_is_made(making: ImageCache, frames: Path) -> None:

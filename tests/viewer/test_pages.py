@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from framecap.errors import DecoderTimeout
 from framecap.sidecars.sidecar import encode
-from framecap.viewer.images import SIDE
+from framecap.viewer.images import SIDE, ImageCache, ServedImage
 from tests.s3 import Bucket
 from tests.viewer.served import Page, captioned_frame, commit, failed_frame, jpeg, key_of, make, page_over, put_frame, until
 
@@ -157,6 +160,34 @@ OUTSIDE = (
     "",
     "door/gone.jpg",
 )
+
+
+def test_frames_that_hang_their_decoder_hold_up_no_other_answer(
+    page: Page, frames: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many small images as a page shows, none of which comes: everything else is answered meanwhile."""
+    release, begun = threading.Event(), threading.Semaphore(0)
+
+    def hang(_: ImageCache, key: str) -> ServedImage:
+        begun.release()
+        release.wait(60)
+        raise DecoderTimeout(key)
+
+    monkeypatch.setattr(ImageCache, "_make", hang)
+    keys = [key_of("door", second) for second in range(24)]
+    for key in keys:
+        put_frame(frames, key)
+    with ThreadPoolExecutor(len(keys) + 1) as threads:
+        try:
+            asked = [threads.submit(page.ask, "/small", key=key) for key in keys]
+            for _ in range(2):
+                assert begun.acquire(timeout=20)
+            for path in ("/api/search", "/api/timeline", "/api/failed"):
+                assert threads.submit(page.ask, path, q="dog").result(timeout=20).status == 200
+            assert threads.submit(page.ask, "/image", key=keys[0]).result(timeout=20).status == 200
+        finally:
+            release.set()
+        assert {answer.result().headers["content-type"] for answer in asked} == {"image/svg+xml"}
 
 
 @pytest.mark.parametrize("path", ["/small", "/image", "/sidecar", "/api/frame", "/api/attention"])
