@@ -55,6 +55,7 @@ class Proxy:
         self.keys = (access_key, secret_key)  # to sign again what lost a header
         self.requests: list[Request] = []
         self.decide: Callable[[Request], Fault] = lambda request: Fault.NONE
+        self.answers: Callable[[Request], tuple[int, bytes] | None] = lambda request: None  # of its own, before `decide`
         self.dropped: frozenset[str] = frozenset()
         self.latency = 0.0
         self.held = threading.Event()  # set when an answer is being held
@@ -114,6 +115,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.proxy.requests.append(request)
         if self.proxy.latency:
             time.sleep(self.proxy.latency)
+        if (own := self.proxy.answers(request)) is not None:
+            self._send(own[0], {"content-type": "application/xml"}, own[1])
+            return
         match self.proxy.decide(request):
             case Fault.NONE:
                 self._send(*self._passed_on(body))

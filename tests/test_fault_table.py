@@ -54,7 +54,7 @@ def test_each_row_is_one_line_with_its_words_verdict_and_figures(
             r" +4  FAILED .*: 1 missing$",
             r" +failed: .*test_failed",
             r" +5  NOTHING ",
-            r"2 of 35 rows at their mark",
+            rf"2 of {len(ROWS)} rows at their mark",
         ],
     )
     assert seen.ret == 1

@@ -31,9 +31,9 @@ PACKAGES = [
     "runtime",
     "stores",
     "sidecars",
+    "decoding",  # the only decoder of capture and worker
     "capture",
     "ingest",
-    "decoding",
     "scoring",
     "captioning",
     "worker",

@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
             "default-model",
             default_model.run,
             default_model.arguments,
-            "make the bundled model again",
+            "make the bundled models again",
             default_model.EXAMPLE,
         ),
     ):

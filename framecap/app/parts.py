@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from framecap.app.console import RunSummary
-from framecap.captioning.caption import Caption, Captioner
+from framecap.captioning.caption import Caption, Captioner, close_captioner
 from framecap.captioning.lanes import in_every_lane
 from framecap.config import (
     CaptioningConfig,
@@ -180,6 +180,7 @@ def load_another(config: CaptioningConfig) -> Captioner:
     captioner = load_captioner(config)
     answer = _first_answer(captioner)
     if isinstance(answer, Exception):
+        close_captioner(captioner)
         raise answer
     return captioner
 

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from framecap.captioning.external_data import external_locations
 from framecap.captioning.vocabulary import Vocabulary
 from framecap.errors import BundleError
 
@@ -130,12 +131,21 @@ def open_bundle(name: str) -> Bundle:
     for part, expected in card.files.items():
         if file_hash(path / part) != expected:
             raise BundleError(f"{path}/{part}: not the file that bundle.json names: copy or export the whole bundle again")
+    for graph in (ENCODER, DECODER):
+        _refuse_other_files(path, graph)
     vocabulary = Vocabulary.from_json(_read_json(path / VOCABULARY))
     if len(vocabulary) != card.decoder.words:
         raise BundleError(
             f"{path}: the vocabulary has {len(vocabulary)} words, the decoder {card.decoder.words}: they are of two models"
         )
     return Bundle(path, card, vocabulary, card.hash)
+
+
+def _refuse_other_files(path: Path, graph: str) -> None:
+    """Raises BundleError where a graph uses a file that bundle.json does not name: its hash would not cover the captions."""
+    for location in external_locations((path / graph).read_bytes()):
+        if location not in PARTS:
+            raise BundleError(f"{path}/{graph}: takes numbers from {location[:200]!a}, which bundle.json does not name")
 
 
 def file_hash(path: Path) -> str:

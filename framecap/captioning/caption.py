@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -77,3 +77,16 @@ class Captioner(Protocol):
         Raises DeviceMemoryError when the batch is too large for the device.
         """
         ...
+
+
+@runtime_checkable
+class Closable(Protocol):
+    """A captioner that holds connections or threads."""
+
+    def close(self) -> None: ...
+
+
+def close_captioner(captioner: Captioner) -> None:
+    """End what a captioner holds, if it holds anything; it captions no more."""
+    if isinstance(captioner, Closable):
+        captioner.close()

@@ -17,8 +17,11 @@ from framecap.capture.creation import from_mtime
 from framecap.capture.protocol import Request
 from framecap.capture.sampling import StreamClock, usual_rate
 from framecap.capture.zones import Zone, blacken
+from framecap.decoding.preprocess import decode_whole
+from framecap.errors import DecodeError
 
 MAX_IMAGE_BYTES = 200_000_000
+MAX_IMAGE_PIXELS = 1 << 30  # OpenCV's own limit
 DRAIN_SECONDS = 3.0
 MAX_STALE = 1000  # images
 
@@ -81,9 +84,8 @@ class ImageSequenceGrabber:
         try:
             if not 0 < self._path.stat().st_size <= MAX_IMAGE_BYTES:
                 return None
-            data = np.frombuffer(self._path.read_bytes(), np.uint8)
-            return _as_image(cv2.imdecode(data, cv2.IMREAD_COLOR)) if data.size else None
-        except (OSError, cv2.error):
+            return decode_whole(self._path.read_bytes(), MAX_IMAGE_PIXELS)
+        except (OSError, DecodeError):
             return None
 
     def drain(self) -> int:

@@ -19,6 +19,9 @@ class S3Config(Section):
     encryption: Literal["AES256", "aws:kms"] | None = Field(None, description="of new objects; null: the bucket's own")
     kms_key: Text | None = Field(None, description="for aws:kms; null: the account's default key")
     storage_class: Text | None = Field(None, description="of frames, such as STANDARD_IA; null: the bucket's own")
+    checksums: Literal["auto", "when_required", "always"] = Field(
+        "auto", description="of requests and answers; auto: always on AWS, where they are required on other servers"
+    )
     connect_timeout_seconds: PositiveSeconds = 5.0
     read_timeout_seconds: PositiveSeconds = 20.0
     attempts: int = Field(5, ge=1, le=20, description="tries of a call (botocore's standard retry mode)")

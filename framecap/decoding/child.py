@@ -16,6 +16,7 @@ import socket
 import struct
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -27,6 +28,8 @@ from framecap.errors import DecodeError
 IMAGE_LENGTH = struct.Struct(">Q")
 ANSWER_LENGTH = struct.Struct(">I")
 _STANDARD_ERROR = 2
+_BYTES_PER_PIXEL = 12  # the codec's own coefficients, the image, and what is made of it
+_SPARE_BYTES = 256 << 20  # for the image's file, and the process itself
 _MAX_COMPLAINTS = 4096  # bytes of what the codecs say about one image
 
 
@@ -35,6 +38,7 @@ def main(socket_number: int, memory_number: int, max_pixels: int, size: int, squ
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent drains on these, and needs its decoders for that
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # an image that kills it need not leave its memory on the disk
+    _limit_memory(max_pixels)
     cv2.setNumThreads(1)  # as many decoders as cores are enough threads
     parent = socket.socket(fileno=socket_number)
     preprocessing = Preprocessing(size, bool(square_resize))
@@ -43,6 +47,14 @@ def main(socket_number: int, memory_number: int, max_pixels: int, size: int, squ
         _answer(parent, {"ready": True})
         while (data := _receive(parent)) is not None:
             _answer(parent, _work(data, preprocessing, max_pixels, memory))
+
+
+def _limit_memory(max_pixels: int) -> None:
+    """Bound what one image may take: an image that needs more is refused by its codec, and this process lives on."""
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    limit = mapped + _SPARE_BYTES + _BYTES_PER_PIXEL * max_pixels
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
 
 
 def perceptual_hash(pixels: Pixels) -> int:

@@ -18,6 +18,9 @@ _JPEG_MAGIC = b"\xff\xd8"
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _EXIF_MAGIC = b"Exif\0\0"
 
+_ORIENTATION, _TIFF_VERSION = 0x0112, 42
+_WHOLE_NUMBERS = {3: "H", 4: "I", 8: "h", 9: "i"}  # TIFF's types of numbers: SHORT, LONG, SSHORT, SLONG
+
 _START_OF_SCAN = 0xDA
 _END_OF_IMAGE = 0xD9
 _APP1 = 0xE1
@@ -38,6 +41,13 @@ class ImageHeader:
     orientation: int
     alpha: bool
     whole: bool
+    deep: bool = False  # 16 bits a sample
+    transparent_grey: int | None = None  # the grey, as decoded, that is transparent (PNG), which OpenCV does not say
+
+    @property
+    def decoded_bytes(self) -> int:
+        """Bytes that the decoded image takes as the codec gives it: 3 a pixel, with transparency 4, of 16 bits 8."""
+        return self.width * self.height * ((8 if self.deep else 4) if self.alpha else 3)
 
 
 def read_header(data: bytes) -> ImageHeader:
@@ -81,13 +91,14 @@ def _readable(start: bytes) -> str:
 
 def _read_jpeg(data: bytes) -> ImageHeader:
     width = height = position = 0
-    orientation = 1
+    exif: bytes | None = None
     for marker, body, end in _jpeg_segments(data):
         position = end
         if marker in _START_OF_FRAME:
             height, width = struct.unpack_from(">HH", body, 1)
-        elif marker == _APP1 and body.startswith(_EXIF_MAGIC):
-            orientation = _orientation(body)
+        elif marker == _APP1 and body.startswith(_EXIF_MAGIC) and exif is None:  # the first one decides
+            exif = body
+    orientation = 1 if exif is None else _orientation(exif)
     return ImageHeader("jpeg", width, height, orientation, False, _jpeg_ends(data, position))
 
 
@@ -130,20 +141,25 @@ def _read_png(data: bytes) -> ImageHeader:
         if len(data) < 16:
             raise IndexError
         raise UndecodableFrame("a PNG that does not begin with its header")
-    width, height, _, colour = struct.unpack_from(">IIBB", data, 16)
+    width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
+    deep = depth == 16
     alpha = colour in (4, 6)
+    grey: int | None = None
     orientation = 1
     position = len(_PNG_MAGIC)
     while position + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, position)
         position += 12 + length
         if kind == b"IEND":
-            return ImageHeader("png", width, height, orientation, alpha, position <= len(data))
+            return ImageHeader("png", width, height, orientation, alpha, position <= len(data), deep, grey)
         if kind == b"tRNS":
             alpha = True
+            if colour == 0 and length == 2:
+                (sample,) = struct.unpack_from(">H", data, position - 6)
+                grey = sample if deep else sample * 255 // ((1 << depth) - 1)
         elif kind == b"eXIf":
             orientation = _orientation(data[position - 4 - length : position - 4])
-    return ImageHeader("png", width, height, orientation, alpha, False)
+    return ImageHeader("png", width, height, orientation, alpha, False, deep)
 
 
 def _read_webp(data: bytes) -> ImageHeader:
@@ -184,14 +200,18 @@ def _orientation(exif: bytes) -> int:
     """The orientation (1 to 8) that an EXIF block states; 1, upright, where it states none that makes sense."""
     tiff = exif.removeprefix(_EXIF_MAGIC)
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
-    if order is None:
+    if order is None or struct.unpack_from(order + "H", tiff.ljust(4, b"\0"), 2) != (_TIFF_VERSION,):
         return 1
     try:
         (directory,) = struct.unpack_from(order + "I", tiff, 4)
         (entries,) = struct.unpack_from(order + "H", tiff, directory)
         for entry in range(entries):
-            tag, kind, _, value = struct.unpack_from(order + "HHIH", tiff, directory + 2 + 12 * entry)
-            if (tag, kind) == (0x0112, 3):
+            at = directory + 2 + 12 * entry
+            tag, kind, count = struct.unpack_from(order + "HHI", tiff, at)
+            if tag == _ORIENTATION:
+                if kind not in _WHOLE_NUMBERS or count != 1:
+                    return 1
+                (value,) = struct.unpack_from(order + _WHOLE_NUMBERS[kind], tiff, at + 8)
                 return value if 1 <= value <= 8 else 1
     except struct.error:
         pass

@@ -17,6 +17,7 @@ from framecap.errors import OversizedFrame, TruncatedFrame, UndecodableFrame
 
 Pixels = npt.NDArray[np.uint8]
 
+_BYTES_PER_PIXEL = 4  # that worker.max_pixels allows for: images of 16 bits with transparency may have half as many pixels
 _BAND = 256  # rows composited at a time, so that the arithmetic needs little memory beside the image
 _REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
 
@@ -57,14 +58,8 @@ def decode(data: bytes, preprocessing: Preprocessing, max_pixels: int) -> Prepro
     and CMYK become RGB, 16 bits become their upper 8, transparency is laid over white, EXIF rotation is applied. What the
     codec complains of (flipped bits) goes to standard error and is no reason to fail.
     """
-    header = read_header(data)
-    if header.width * header.height > max_pixels:
-        raise OversizedFrame(
-            f"{header.width}x{header.height} pixels are more than worker.max_pixels allows ({max_pixels}): raise it"
-        )
-    if not header.whole:
-        raise TruncatedFrame(f"the end of the {header.format} image is missing: it breaks off after {len(data)} bytes")
-    stored = _decode(data, header, preprocessing)
+    header = _accepted(data, max_pixels)
+    stored = _decode(data, header, _reduction(header, preprocessing))
     pixels = _rotated(_resized(stored, *preprocessing.sides(header.width, header.height)), header.orientation)
     width, height = header.width, header.height
     if header.orientation >= 5:  # a quarter turn
@@ -72,15 +67,34 @@ def decode(data: bytes, preprocessing: Preprocessing, max_pixels: int) -> Prepro
     return PreprocessedImage(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8), width, height)
 
 
-def _decode(data: bytes, header: ImageHeader, preprocessing: Preprocessing) -> Pixels:
+def decode_whole(data: bytes, max_pixels: int) -> Pixels:
+    """Decode an image in its own size: (height, width, 3) BGR, as it is to be shown. Raises DecodeErrors."""
+    header = _accepted(data, max_pixels)
+    return _rotated(_decode(data, header, int(cv2.IMREAD_COLOR)), header.orientation)
+
+
+def _accepted(data: bytes, max_pixels: int) -> ImageHeader:
+    """The header of an image that may be decoded: not too large, also by the memory that it takes, and whole."""
+    header = read_header(data)
+    if header.width * header.height > max_pixels or header.decoded_bytes > _BYTES_PER_PIXEL * max_pixels:
+        size = f"{header.width}x{header.height} pixels{' of 16 bits' if header.deep else ''}"
+        raise OversizedFrame(f"{size} are more than worker.max_pixels allows ({max_pixels}): raise it")
+    if not header.whole:
+        raise TruncatedFrame(f"the end of the {header.format} image is missing: it breaks off after {len(data)} bytes")
+    return header
+
+
+def _decode(data: bytes, header: ImageHeader, reduction: int) -> Pixels:
     """The image as stored, (height, width, 3) BGR, perhaps at a fraction of its scale."""
-    flags = cv2.IMREAD_UNCHANGED if header.alpha else _reduction(header, preprocessing) | cv2.IMREAD_IGNORE_ORIENTATION
+    flags = cv2.IMREAD_UNCHANGED if header.alpha else reduction | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         raise UndecodableFrame(f"a broken {header.format} image: {error.err}") from None
     if image is None:
         raise UndecodableFrame(f"a broken {header.format} image: its header is fine, the rest is not")
+    if image.ndim == 2 and header.transparent_grey is not None:
+        image = np.where(image == header.transparent_grey, np.iinfo(image.dtype).max, image)
     if image.dtype == np.uint16:
         image = np.asarray(image, np.uint16) >> 8
     if image.ndim == 2:

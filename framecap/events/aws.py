@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from framecap.config import S3Config, SnsConfig, SqsConfig
 from framecap.errors import ConfigError, EndpointUnavailable, EventRefused, MissingError
 from framecap.events.event import Event
+from framecap.events.identifiers import SQS_GROUP
 from framecap.telemetry import mask
 
 _FIFO = ".fifo"
@@ -43,7 +44,7 @@ class AwsMessages:
             "MessageAttributes": {name: {"DataType": "String", "StringValue": value} for name, value in named.items()},
         }
         if self.target.endswith(_FIFO):
-            message |= {"MessageGroupId": event.camera[:128], "MessageDeduplicationId": event.id}
+            message |= {"MessageGroupId": SQS_GROUP.identifier(event.camera), "MessageDeduplicationId": event.id}
         try:
             self._send(**message)
         except ClientError as error:

@@ -67,7 +67,7 @@ class Delivery:
     def idle(self) -> bool:
         """Whether nothing waits that may be tried now."""
         waiting = self._state.next_due(self.name)
-        return waiting is None or max(waiting.due, self._not_before) > time.time()
+        return waiting is None or self._seconds_until(waiting, time.time()) > 0
 
     def _run(self) -> None:
         while not self._stopping:
@@ -85,16 +85,21 @@ class Delivery:
         """Deliver one event if one is due; how many seconds until the next may be."""
         self._write_down()
         now = time.time()
-        if now >= self._next_look:
+        if time.monotonic() >= self._next_look:
             self._give_up(now)
-            self._next_look = now + _POLL_SECONDS
+            self._next_look = time.monotonic() + _POLL_SECONDS
         waiting = self._state.next_due(self.name)
         if waiting is None:
             return _POLL_SECONDS
-        pause = max(waiting.due, self._not_before) - now
+        pause = self._seconds_until(waiting, now)
         if pause <= 0:
             self._deliver(waiting)
         return pause
+
+    def _seconds_until(self, waiting: WaitingEvent, now: float) -> float:
+        """Until the event may be delivered; a time beyond every pause was written by a clock that was ahead: it is due."""
+        due = 0.0 if waiting.due > now + self._config.retry_max_seconds else waiting.due - now
+        return max(due, self._not_before - time.monotonic())
 
     def _deliver(self, waiting: WaitingEvent) -> None:
         try:
@@ -102,7 +107,7 @@ class Delivery:
         except EndpointUnavailable as error:
             self._failures += 1
             pause = self._pause(self._failures)
-            self._not_before = time.time() + pause
+            self._not_before = time.monotonic() + pause
             self._retry_later(waiting, waiting.due, error)
             if self._failures == 1:
                 logger.warning("%s: %s: its events wait and are tried again", self.name, error)

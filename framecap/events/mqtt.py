@@ -12,13 +12,13 @@ from framecap.config import MqttConfig
 from framecap.errors import ConfigError, EndpointUnavailable, EventRefused, MissingError
 from framecap.events.action import reveal
 from framecap.events.event import Event
+from framecap.events.identifiers import MQTT_LEVEL
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
 
 _KEEP_ALIVE_SECONDS = 30
 _POLL_SECONDS = 0.2  # how soon a lost connection is seen
-_WILDCARDS = str.maketrans("+#/\0", "____")  # what a camera's name may not bring into a topic
 
 
 class Mqtt:
@@ -45,7 +45,7 @@ class Mqtt:
             raise ConfigError(f"{where}: ca: {config.ca!r}: no certificates can be read there ({error})") from None
 
     def deliver(self, event: Event) -> None:
-        topic = self._config.topic.replace("{camera}", event.camera.translate(_WILDCARDS)).replace("{rule}", event.rule)
+        topic = self._config.topic.replace("{camera}", MQTT_LEVEL.identifier(event.camera)).replace("{rule}", event.rule)
         try:
             self._publish(self._connected(), topic, event.body)
         except EndpointUnavailable:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeGuard
 
 from framecap.config import IngestConfig
-from framecap.errors import FrameGone, KeyRefused, StoreUnavailable
+from framecap.errors import FrameGone, FrameUnreadable, KeyRefused, StoreUnavailable
 from framecap.frames import is_frame_key
 from framecap.ingest.admission import LIMIT, Admission, Refill
 from framecap.ingest.base import Backlog
@@ -179,7 +179,7 @@ class ScanIngest:
             entry = self._store.stat(key)
             if key in self.pending or not self._store.read_sidecar(key):
                 self.pending.observe(entry, sure=finished or entry.size > 0)
-        except (FrameGone, KeyRefused):
+        except (FrameGone, FrameUnreadable, KeyRefused):
             pass
         except StoreUnavailable:
             self._want_full()
@@ -300,6 +300,8 @@ class ScanIngest:
                 self.pending.observe(self._store.stat(key), sure=False)
             except (FrameGone, KeyRefused):
                 self.pending.drop(key)
+            except FrameUnreadable:  # it settles as it was listed
+                pass
         if full:
             self._full_began = began
 

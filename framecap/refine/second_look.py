@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from framecap.captioning.caption import Caption, Captioner, ModelName
+from framecap.captioning.caption import Caption, Captioner, ModelName, close_captioner
 from framecap.config import WorkerConfig
 from framecap.decoding.pool import DecodedFrame, DecoderPool, DecoderSettings
 from framecap.errors import FrameGone, ModelError, SidecarError
@@ -85,9 +84,7 @@ class SecondLook:
 
     def close(self) -> None:
         self._decoders.close()
-        close: Callable[[], None] | None = getattr(self._captioner, "close", None)
-        if close is not None:
-            close()
+        close_captioner(self._captioner)
 
 
 def refined_sidecar(first: Sidecar, caption: Caption, model: ModelName, now: datetime) -> Sidecar:

@@ -155,7 +155,8 @@ class Follower:
     def _horizon(self) -> float:
         """What was committed up to then was given, or is older than anything that is given at all."""
         forgotten = self._cursor.forgotten
-        return forgotten if forgotten > -math.inf else self._cursor.position - self._lookback
+        horizon = forgotten if forgotten > -math.inf else self._cursor.position - self._lookback
+        return min(horizon, time.time() - self._lookback)  # a clock that was ahead must not hide the present
 
     def done(self, found: FoundSidecar) -> None:
         """It need not come again."""

@@ -83,7 +83,7 @@ class Store(Protocol):
         ...
 
     def stat(self, key: str) -> Entry:
-        """The entry of one frame. Raises FrameGone."""
+        """The entry of one frame. Raises FrameGone, and FrameUnreadable where the store shows others and not this one."""
         ...
 
     def read(self, key: str, limit: int) -> bytes:
@@ -121,7 +121,7 @@ class Store(Protocol):
         """Delete many frames, in few requests; no error for those that are not there. Raises StoreUnavailable."""
         ...
 
-    def delete_sidecars(self, keys: Sequence[str]) -> list[str]:
+    def delete_sidecars(self, keys: Sequence[str]) -> Sequence[str]:
         """Delete the sidecars of many frames, in few requests; no error for those that are not there.
 
         Another program's file under a sidecar's name stays; the keys of the other frames are returned.

@@ -111,7 +111,7 @@ class CombinedStore:
             return
         frames = (item for item in self._frames.top() if not _key(item).endswith(SIDECAR_SUFFIX))
         sidecars = (item for item in self._sidecars.top() if _key(item).endswith((SIDECAR_SUFFIX, "/")))
-        last = ""
+        last: str | None = None
         for item in heapq.merge(frames, sidecars, key=_key):
             if _key(item) != last:  # a folder that both have comes once
                 yield item
@@ -149,6 +149,8 @@ class CombinedStore:
             return self._sidecars.read(sidecar_key(check_key(key)), MAX_SIDECAR_BYTES)
         except OversizedFrame:
             return _TOO_LARGE
+        except FrameUnreadable as error:  # who may not see a sidecar cannot say that there is none
+            raise StoreUnavailable(str(error)) from None
 
     def replace_sidecar(self, key: str, data: bytes, if_match: bytes) -> CommitResult:
         if is_foreign(if_match):
@@ -163,7 +165,7 @@ class CombinedStore:
     def delete_frames(self, keys: Sequence[str]) -> None:
         self._frames.delete_all([check_key(key) for key in keys])
 
-    def delete_sidecars(self, keys: Sequence[str]) -> list[str]:
+    def delete_sidecars(self, keys: Sequence[str]) -> Sequence[str]:
         with ThreadPoolExecutor(1 if self._sidecars.hints else _READERS, "owners") as pool:
             taken = list(pool.map(self._is_taken, keys))
         deleted = [key for key, foreign in zip(keys, taken, strict=True) if not foreign]

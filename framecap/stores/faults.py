@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from framecap.errors import StoreUnavailable
+from framecap.errors import KeyRefused, StoreUnavailable
 from framecap.telemetry import mask, store_errors
 
 _ADVICE = {
@@ -33,10 +33,18 @@ def unavailable(error: OSError, operation: str, where: str) -> StoreUnavailable:
     return StoreUnavailable(f"cannot {operation} at {mask(where)[:300]!r}: {reason}: {advice}")
 
 
+_OF_A_NAME = {
+    errno.ENAMETOOLONG: "its name is too long for this file system: shorten it",
+    errno.EILSEQ: "its name has characters that this file system refuses: rename it",
+}
+
+
 @contextmanager
 def guarded(operation: str, where: str) -> Iterator[None]:
-    """OSError of the block as StoreUnavailable."""
+    """OSError of the block as StoreUnavailable, or as KeyRefused where it is about this one name."""
     try:
         yield
     except OSError as error:
+        if error.errno in _OF_A_NAME:
+            raise KeyRefused(f"cannot {operation} at {mask(where)[:300]!r}: {_OF_A_NAME[error.errno]}") from None
         raise unavailable(error, operation, where) from error

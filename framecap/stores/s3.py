@@ -10,13 +10,14 @@ import logging
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
-from framecap.errors import OversizedFrame, StoreUnavailable
+from framecap.errors import FrameUnreadable, OversizedFrame, StoreUnavailable
 from framecap.stores.base import Entry, ProbeFinding
 from framecap.stores.s3_client import S3Address, make_client, parse_address
 from framecap.stores.s3_errors import (
@@ -24,17 +25,18 @@ from framecap.stores.s3_errors import (
     CONFLICT,
     DENIED,
     EXISTS,
-    NOT_IMPLEMENTED,
     code_of,
     explain,
     guarded,
+    is_about_one_object,
     is_missing,
+    refuses_conditions,
     status_of,
     was_retried,
 )
 from framecap.stores.s3_listing import Keys
 from framecap.stores.s3_objects import DELETED_AT_ONCE, Objects
-from framecap.stores.s3_probe import WEAKER, probe
+from framecap.stores.s3_probe import REFUSES, REFUSES_REPLACING, WEAKER, probe
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -45,11 +47,15 @@ logger = logging.getLogger(__name__)
 
 
 class Conditions(Enum):
-    """Whether the server does what `If-None-Match: *` asks for."""
+    """Whether the server does what `If-None-Match: *` (or `If-Match`) asks for; where not: look, then write."""
 
     UNKNOWN = "unknown"
     HONOURED = "honoured"
     IGNORED = "ignored"
+    REFUSED = "refused"
+
+
+_WITHOUT = (Conditions.IGNORED, Conditions.REFUSED)
 
 
 class Server:
@@ -59,11 +65,22 @@ class Server:
         host = urlsplit(endpoint).hostname or ""
         aws = host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
         self.conditions = Conditions.HONOURED if aws else Conditions.UNKNOWN
+        self.replacing = self.conditions  # the same of `If-Match`
 
     def ignores_conditions(self) -> None:
-        if self.conditions is not Conditions.IGNORED:
+        if self.conditions not in _WITHOUT:
             self.conditions = Conditions.IGNORED
             logger.warning("%s", WEAKER)
+
+    def refuses_conditions(self) -> None:
+        if self.conditions not in _WITHOUT:
+            self.conditions = self.replacing = Conditions.REFUSED
+            logger.warning("%s", REFUSES)
+
+    def refuses_replacing(self) -> None:
+        if self.replacing is not Conditions.REFUSED:
+            self.replacing = Conditions.REFUSED
+            logger.warning("%s", REFUSES_REPLACING)
 
 
 class S3Backend:
@@ -104,13 +121,26 @@ class S3Backend:
         return self._keys.top()
 
     def stat(self, path: str) -> Entry | None:
-        with guarded("stat", self._objects.where(path)):
+        with guarded("stat", self._objects.where(path)), self._distinguished(path):
             return self._objects.stat(path)
 
     def read(self, path: str, limit: int) -> bytes | None:
-        with guarded("read", self._objects.where(path)):
+        with guarded("read", self._objects.where(path)), self._distinguished(path):
             found = self._objects.get(path, limit)
             return None if found is None else found[0]
+
+    @contextmanager
+    def _distinguished(self, path: str) -> Iterator[None]:
+        """An object that the server refuses to show (another account's, or encrypted with a customer's key) while it shows
+        others is no trouble of the store: FrameUnreadable."""
+        try:
+            yield
+        except ClientError as error:
+            if is_about_one_object(error) and self._objects.may_read_others():
+                meaning = explain(error)
+                where = self._objects.where(path)[:300]
+                raise FrameUnreadable(f"{where!a}: the store refuses this one object: {meaning.reason}") from None
+            raise
 
     def create(self, path: str, data: bytes) -> bool:
         with guarded("write", self._objects.where(path)):
@@ -154,7 +184,7 @@ class S3Backend:
             if found is None or found[0] != if_match:
                 return retried and found is not None and found[0] == data
             try:
-                self._objects.put_over(path, data, found[1])
+                self._put_over(path, data, found[1])
             except ClientError as error:
                 retried |= was_retried(error)
                 if status_of(error) == CONFLICT:
@@ -164,6 +194,19 @@ class S3Backend:
             else:
                 return True
         raise self._too_busy(path)
+
+    def _put_over(self, path: str, data: bytes, etag: str) -> None:
+        """Replace what has just been looked at; without a condition where the server takes none."""
+        if self._server.replacing is not Conditions.REFUSED:
+            try:
+                self._objects.put_over(path, data, etag)
+            except ClientError as error:
+                if not refuses_conditions(error):
+                    raise
+            else:
+                return
+        self._objects.put(path, data)
+        self._server.refuses_replacing()
 
     def _is_done_all_the_same(self, error: Exception, path: str, data: bytes) -> bool:
         """Whether a write that ended in trouble was done, and only its answers were lost: what is there tells."""
@@ -196,7 +239,7 @@ class S3Backend:
             if there.size:
                 return retried and there.size == len(data) and self._objects.holds(path, data)
             try:
-                self._objects.put_over(path, data, there.etag)
+                self._put_over(path, data, there.etag)
             except ClientError as error:
                 retried |= was_retried(error)
                 if status_of(error) not in (EXISTS, CONFLICT) and not is_missing(error):
@@ -210,7 +253,7 @@ class S3Backend:
         there, looked = self._look(path)
         if there is not None and there.size:
             return False
-        if self._server.conditions is Conditions.IGNORED:
+        if self._server.conditions in _WITHOUT:
             self._objects.put(path, data)
             return True
         try:
@@ -219,10 +262,10 @@ class S3Backend:
             if status_of(error) in (EXISTS, CONFLICT):
                 self._server.conditions = Conditions.HONOURED
                 return self._create(path, data, was_retried(error))
-            if status_of(error) != NOT_IMPLEMENTED or not looked:
+            if not refuses_conditions(error) or not looked:
                 raise
-            self._server.ignores_conditions()
             self._objects.put(path, data)
+            self._server.refuses_conditions()
             return True
         self._learn(path, data)
         return True
@@ -232,7 +275,7 @@ class S3Backend:
         try:
             return self._objects.stat(path), True
         except ClientError as error:
-            if status_of(error) == DENIED and self._server.conditions is not Conditions.IGNORED:
+            if status_of(error) == DENIED and self._server.conditions not in _WITHOUT:
                 return None, False
             raise
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ CLIENT_ERRORS = (BotoCoreError, ClientError, ResponseParserError, HTTPError, OSE
 
 EXISTS, CONFLICT, NOT_IMPLEMENTED = 412, 409, 501  # answers to a conditional write
 DENIED = 403  # to any request
+_TEMPORARY = (408, 429)
+_CONDITIONS = re.compile(r"if-(none-)?match|condition|not implemented|unsupported|implies functionality", re.IGNORECASE)
 
 _MAX_MESSAGE = 300  # characters of what the server says
 
@@ -73,6 +76,7 @@ _CODES = {
     "XMinioStorageFull": Explanation("no space is left there", "free some"),
     "507": Explanation("no space is left there", "free some"),
 }
+_NEVER_ONE = ("SlowDown", "RequestTimeout", "NoSuchBucket", "PermanentRedirect", "AuthorizationHeaderMalformed")
 _OTHER_REGION = ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301")
 
 
@@ -90,9 +94,36 @@ def was_retried(error: ClientError) -> bool:
     return error.response.get("ResponseMetadata", {}).get("RetryAttempts", 0) > 0
 
 
+def wants_checksum(error: ClientError) -> bool:
+    """Whether the server refuses a request for the checksum that it lacks (Content-MD5, or x-amz-checksum-*)."""
+    message = error.response.get("Error", {}).get("Message", "").lower()
+    return status_of(error) == 400 and ("content-md5" in message or "md5" in code_of(error).lower() or "checksum" in message)
+
+
 def is_missing(error: ClientError) -> bool:
     """Whether there is no such object (in a bucket that is there, as far as the answer tells)."""
     return status_of(error) == 404 and code_of(error) != "NoSuchBucket"
+
+
+def refuses_conditions(error: ClientError) -> bool:
+    """Whether a server answers a conditional write with that it knows none: 501, or 400 with words of its own."""
+    if status_of(error) == NOT_IMPLEMENTED or code_of(error) == "NotImplemented":
+        return True
+    message = str(error.response.get("Error", {}).get("Message", ""))
+    return status_of(error) == 400 and code_of(error) not in _CODES and _CONDITIONS.search(message) is not None
+
+
+def is_about_one_object(error: Exception) -> bool:
+    """Whether an answer may be about the one object that was asked for, and not about the bucket, the server or the login.
+
+    The answer to a HEAD has no code: who may ask for another object tells whether it is so.
+    """
+    if not isinstance(error, ClientError):
+        return False
+    status, known = status_of(error), _CODES.get(code_of(error))
+    if known is not None and known is not _DENIED:
+        return False
+    return 400 <= status < 500 and status not in _TEMPORARY and not is_missing(error) and code_of(error) not in _NEVER_ONE
 
 
 @contextmanager
@@ -138,6 +169,8 @@ def explain(error: Exception) -> Explanation:
 
 def _explain_answer(error: ClientError) -> Explanation:
     code, status = code_of(error), status_of(error)
+    if wants_checksum(error):
+        return Explanation(f"the server wants a checksum ({code})", "set store.s3.checksums: always")
     message = mask(str(error.response.get("Error", {}).get("Message", "")))[:_MAX_MESSAGE]
     if code.startswith("KMS"):
         return _KMS

@@ -63,12 +63,12 @@ class Keys:
             yield from self._level("", "")
 
     def _flat(self, prefix: str, after: str) -> Iterator[Entry]:
-        last = after
+        last = after or None  # "" is a key: of the prefix's own folder marker
         start = {"StartAfter": self._address.prefix + after} if after else {}
         for page in self._pages(prefix, start):
             for item in page.get("Contents", []):
                 key = item["Key"][len(self._address.prefix) :]
-                if key <= last:
+                if last is not None and key <= last:
                     self._by_folder = True
                     raise StoreUnavailable(
                         f"{self._address}: this server does not list in the byte order of keys ({key[:200]!a} after "

@@ -12,7 +12,7 @@ from framecap.errors import OversizedFrame
 from framecap.frames import SIDECAR_SUFFIX
 from framecap.stores.base import Entry
 from framecap.stores.s3_client import S3Address
-from framecap.stores.s3_errors import CLIENT_ERRORS, is_missing
+from framecap.stores.s3_errors import CLIENT_ERRORS, is_missing, wants_checksum
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 DELETED_AT_ONCE = 1000  # objects in a request: S3's limit
 
 _BODY_TRIES = 3  # of an answer that breaks off in its middle, each a call with all its tries
+_NOT_THERE = ".framecap-no-such-object.jpg"
 _TYPES = {".json": "application/json", ".png": "image/png", ".webp": "image/webp"}
 
 
@@ -33,6 +34,8 @@ class Objects:
         self.address = address
         self._client = client
         self._config = config
+        self._deletes_one_by_one = False
+        self._checksum: dict[str, Any] = {}  # what a bucket that wants a checksum gets with each object
 
     def where(self, path: str) -> str:
         """An object as users write it."""
@@ -68,6 +71,16 @@ class Objects:
                         raise
         return None
 
+    def may_read_others(self) -> bool:
+        """Whether the server says of an object that is not there that it is not there: who may read nothing is refused."""
+        try:
+            self._client.head_object(Bucket=self.address.bucket, Key=self.address.prefix + _NOT_THERE)
+        except ClientError as error:
+            return is_missing(error)
+        except CLIENT_ERRORS:
+            return False
+        return True
+
     def holds(self, path: str, data: bytes) -> bool:
         """Whether an object is there with just these bytes."""
         try:
@@ -93,12 +106,26 @@ class Objects:
     def delete_all(self, paths: Sequence[str]) -> None:
         """Up to a thousand objects in one request. The first refusal of one of them is raised as an answer of its own."""
         keys: list[ObjectIdentifierTypeDef] = [{"Key": self.address.prefix + path} for path in paths]
-        answer = self._client.delete_objects(Bucket=self.address.bucket, Delete={"Objects": keys, "Quiet": True})
+        if self._deletes_one_by_one:
+            self._delete_one_by_one(paths)
+            return
+        try:
+            answer = self._client.delete_objects(Bucket=self.address.bucket, Delete={"Objects": keys, "Quiet": True})
+        except ClientError as error:
+            if not wants_checksum(error):
+                raise
+            self._deletes_one_by_one = True  # the server wants Content-MD5, which botocore does not send any more
+            self._delete_one_by_one(paths)
+            return
         for refused in answer.get("Errors", []):
             code = refused.get("Code", "")
             if code not in ("NoSuchKey", "NoSuchVersion"):
                 one: Any = {"Error": refused, "ResponseMetadata": answer["ResponseMetadata"]}
                 raise ClientError(one, "DeleteObjects")
+
+    def _delete_one_by_one(self, paths: Sequence[str]) -> None:
+        for path in paths:
+            self.delete(path)
 
     def _put(self, path: str, data: bytes, options: dict[str, Any]) -> None:
         if self._config.encryption:
@@ -107,10 +134,16 @@ class Objects:
             options["SSEKMSKeyId"] = self._config.kms_key
         if self._config.storage_class and not path.endswith(SIDECAR_SUFFIX):
             options["StorageClass"] = self._config.storage_class
-        self._client.put_object(
-            Bucket=self.address.bucket,
-            Key=self.address.prefix + path,
-            Body=data,
-            ContentType=_TYPES.get(path[path.rfind(".") :].lower(), "image/jpeg"),
-            **options,
-        )
+        options |= {
+            "Bucket": self.address.bucket,
+            "Key": self.address.prefix + path,
+            "Body": data,
+            "ContentType": _TYPES.get(path[path.rfind(".") :].lower(), "image/jpeg"),
+        }
+        try:
+            self._client.put_object(**options, **self._checksum)
+        except ClientError as error:
+            if self._checksum or not wants_checksum(error):
+                raise
+            self._client.put_object(**options, ChecksumAlgorithm="CRC32")  # Object Lock: it wants one
+            self._checksum = {"ChecksumAlgorithm": "CRC32"}

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from framecap.errors import ConfigError, FrameGone
+from framecap.errors import ConfigError, FrameGone, FrameUnreadable
 from framecap.frames import SIDECAR_SUFFIX, UNSORTED, camera_of, parse_key
 from framecap.sidecars.status_reader import FOREIGN, TORN, read_statuses
 from framecap.stores.base import Entry, Store
@@ -193,4 +193,6 @@ def _is_gone(store: Store, key: str) -> bool:
         store.stat(key)
     except FrameGone:
         return True
+    except FrameUnreadable:  # it is there, and not ours to see
+        return False
     return False

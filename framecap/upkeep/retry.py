@@ -97,7 +97,7 @@ def failed_among(store: Store, keys: Iterable[str]) -> Iterator[ReadSidecar]:
 
     def there() -> Iterator[Entry]:
         for key in keys:
-            with suppress(FrameGone, KeyRefused):
+            with suppress(FrameGone, FrameUnreadable, KeyRefused):
                 yield store.stat(key)
 
     return (read for read in read_statuses(store, there()) if read.status == "failed")
@@ -161,9 +161,10 @@ class RetryIngest:
         self._thread.join(5)  # a store that hangs must not keep the process from ending
 
     def settles_in(self, key: str) -> float:
-        """See Lease. These frames have been there for long: their files' own time counts."""
+        """See Lease. These frames have been there for long: their files' own time counts, where it is not a future one."""
         entry = self._store.stat(key)
-        return max(0.0, min(self._config.settle_seconds, entry.modified + self._config.settle_seconds - time.time()))
+        age = time.time() - entry.modified
+        return max(0.0, self._config.settle_seconds - age) if age >= 0 else 0.0
 
     def finish(self, entry: Entry) -> None:
         self.pending.done(entry.key, entry.etag)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import bisect
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,6 +68,11 @@ class Listener:
         return news
 
 
+def _is_of_the_future(shown: LiveFrame) -> bool:
+    """Whether a clock that was ahead made the frame: it would be the newest one until that time comes."""
+    return shown.captured_at > time.time()
+
+
 class LiveState:
     """What the live page shows."""
 
@@ -85,7 +91,7 @@ class LiveState:
             if known is None:
                 self._evict()
                 bisect.insort(self._names, shown.camera)
-            if known is None or known.sort_key <= shown.sort_key:
+            if known is None or known.sort_key <= shown.sort_key or _is_of_the_future(known):
                 self._newest[shown.camera] = shown
             self._last = [one for one in self._last if one.key != shown.key]
             bisect.insort(self._last, shown, key=attrgetter("committed_at"))

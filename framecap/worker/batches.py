@@ -5,12 +5,21 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from dataclasses import dataclass
 
 from framecap.worker.jobs import InFlight, Job
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Frames that are captioned together; `number` counts the batches of a worker from 0, in the order of their frames."""
+
+    number: int
+    jobs: tuple[Job, ...]
+
+
 class Batches:
-    """Any number of threads put and take; one batch is filled at a time."""
+    """Any number of threads put and take; one batch is filled at a time, and batches are numbered in that order."""
 
     def __init__(self, wait_seconds: float, in_flight: InFlight) -> None:
         self._wait_seconds = wait_seconds
@@ -18,6 +27,7 @@ class Batches:
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._taking = threading.Lock()
         self._ended = False
+        self._taken = 0
 
     def put(self, job: Job) -> None:
         self._queue.put(job)
@@ -26,13 +36,17 @@ class Batches:
         """After what was put before, `take` gives None."""
         self._queue.put(None)
 
-    def take(self, limit: int) -> list[Job] | None:
+    def take(self, limit: int) -> Batch | None:
         """Up to `limit` jobs, one at least; None after the end.
 
         Waits for the first one; for more only up to the deadline, and only while any are on their way.
         """
         with self._taking:
-            return self._take(limit)
+            jobs = self._take(limit)
+            if jobs is None:
+                return None
+            self._taken += 1
+            return Batch(self._taken - 1, tuple(jobs))
 
     def _take(self, limit: int) -> list[Job] | None:
         job = None if self._ended else self._queue.get()

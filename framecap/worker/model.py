@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from framecap import telemetry
 from framecap.captioning.caption import Caption, Captioner
 from framecap.config import WorkerConfig
 from framecap.decoding.pool import DecodedFrame, DecoderPool, DecoderSettings
+from framecap.worker.batches import Batch
 from framecap.worker.jobs import Job
 from framecap.worker.resilient_captioner import ResilientCaptioner
 from framecap.worker.steady_captions import Scorer, SteadyCaptions, TicketOrder
@@ -32,6 +36,9 @@ class CurrentModel:
         self._captioner = ResilientCaptioner(captioner, config.batch_size)
         self._steady = SteadyCaptions(config.steady_captions.margin) if config.steady_captions.enabled else None
         self._ticket_order = TicketOrder()
+        self._lock = threading.Lock()
+        self._in_use: Counter[ResilientCaptioner] = Counter()  # batches that are being captioned
+        self._retired: list[ResilientCaptioner] = []
         self._show(captioner)
 
     def decode(self, data: bytes) -> DecodedFrame:
@@ -43,15 +50,15 @@ class CurrentModel:
         """Frames that go into a batch at present."""
         return self._captioner.limit
 
-    def caption(self, batch: Sequence[Job]) -> list[Caption | Exception | None]:
+    def caption(self, batch: Batch) -> list[Caption | Exception | None]:
         """An answer for each job, and on it the model that gave it; None where the image was decoded for another one."""
         if self._steady is None:
-            return self._answers(batch, self._captioner)
-        with self._ticket_order.turn() as wait:
-            captioner = self._captioner  # the next batch may have another one
-            answers = self._answers(batch, captioner)
+            with self._captioner_in_use() as captioner:
+                return self._answers(batch.jobs, captioner)
+        with self._ticket_order.turn(batch.number) as wait, self._captioner_in_use() as captioner:
+            answers = self._answers(batch.jobs, captioner)
             wait()
-            pairs = zip(batch, answers, strict=True)
+            pairs = zip(batch.jobs, answers, strict=True)
             captioner.settle([(job, caption) for job, caption in pairs if isinstance(caption, Caption)], self._steady)
         return [replace(answer, seen=None) if isinstance(answer, Caption) else answer for answer in answers]
 
@@ -67,9 +74,35 @@ class CurrentModel:
 
     def change(self, captioner: Captioner) -> None:
         """From the next batch on, this one captions."""
-        self._captioner = ResilientCaptioner(captioner, self._config.batch_size)
+        with self._lock:
+            retired, self._captioner = self._captioner, ResilientCaptioner(captioner, self._config.batch_size)
+            self._retired.append(retired)
         self._pool.change(self._settings(captioner))
         self._show(captioner)
+        self._close_retired()
+
+    @contextmanager
+    def _captioner_in_use(self) -> Iterator[ResilientCaptioner]:
+        """The captioner of this batch; the next batch may have another one."""
+        with self._lock:
+            captioner = self._captioner
+            self._in_use[captioner] += 1
+        try:
+            yield captioner
+        finally:
+            with self._lock:
+                self._in_use[captioner] -= 1
+            self._close_retired()
+
+    def _close_retired(self) -> None:
+        """Close the captioners that were replaced, each when its last batch is done."""
+        with self._lock:
+            idle = [one for one in self._retired if not self._in_use[one]]
+            self._retired = [one for one in self._retired if self._in_use[one]]
+            for captioner in idle:
+                del self._in_use[captioner]
+        for captioner in idle:
+            captioner.close()
 
     def problem(self) -> str | None:
         """See `ResilientCaptioner.problem`."""

@@ -103,7 +103,10 @@ class NearDuplicates:
     def _judge(self, camera: _Camera, job: Job, verdicts: DuplicateVerdicts) -> None:
         assert job.image is not None
         looks, last = job.image.perceptual_hash, camera.last
-        captured_at = min(job.captured_at(), datetime.now(UTC))  # a clock of the future must not hide the present
+        now = datetime.now(UTC)
+        captured_at = min(job.captured_at(), now)  # a clock of the future must not hide the present
+        if last and last.captured_at > now:  # nor one that was ahead and has been set back
+            last = None
         age = (captured_at - last.captured_at).total_seconds() if last else 0.0
         if last and 0 <= age < self._config.heartbeat_seconds and (looks ^ last.looks).bit_count() <= self._config.distance:
             if last.sidecar is None:

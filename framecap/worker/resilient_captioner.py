@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from framecap.captioning.caption import Caption, Captioner, Images, ModelName
+from framecap.captioning.caption import Caption, Captioner, Images, ModelName, close_captioner
 from framecap.decoding.pool import DecodedFrame
 from framecap.errors import CaptionerUnavailable, DeviceMemoryError, ModelError, NonFiniteOutput
 from framecap.worker.jobs import Job
@@ -67,6 +67,10 @@ class ResilientCaptioner:
                 if self._failures == _ALARMING_FAILURES:
                     logger.error("%d frames in a row could not be captioned, the last because: %s", self._failures, answer)
         return answers
+
+    def close(self) -> None:
+        """Give back what the captioner holds (connections, threads). It captions no more."""
+        close_captioner(self._captioner)
 
     def problem(self) -> str | None:
         """Why no frame gets a caption, when so many in a row got none that it is not the frames."""

@@ -57,8 +57,10 @@ _READERS = 4  # a read from a mount waits for the network most of its time
 _UNDECODED_BYTES = 256 << 20  # of images that were read; the queue alone would let in worker.queue of worker.max_bytes
 _COMMITTERS = 8  # so does a commit, or for the disk
 _POLL_SECONDS = 0.25  # how often an idle worker looks whether it is to stop
+_READ_TRIES = 7  # half a minute: of a frame that cannot be read while the store answers
 _RETRY_SECONDS = 0.5  # before the second try of a frame, twice as long before the third
 _LOOK_AGAIN_SECONDS = 1.0  # before the next look at a frame that is still being written
+_UNREADABLE_SECONDS = 3.0  # between two tries of a frame that the store refuses to show
 _JOIN_SECONDS = 1.0
 
 
@@ -182,6 +184,7 @@ class _Worker:
         except BaseException:
             self._byte_budget.give_back(self._needed(job))
             raise
+        self._store_backoff.frame_read(job.key)
         job.sha256 = hashlib.sha256(job.data).hexdigest()
         job.position = frames.read_position(job.data)
         job.read_seconds = self._spent("read", started)
@@ -213,7 +216,7 @@ class _Worker:
             answers = self._model.caption(batch)
             heartbeat.rest()
             seconds = self._spent("caption", started)
-            for job, answer in zip(batch, answers, strict=True):
+            for job, answer in zip(batch.jobs, answers, strict=True):
                 job.wait_seconds = started - job.decoded_at
                 job.caption_seconds = seconds
                 if answer is None:
@@ -229,7 +232,7 @@ class _Worker:
         made, data = self._record(job)
         try:
             outcome = self._write(job, data)
-        except (FrameGone, StoreUnavailable) as error:
+        except (FrameGone, FrameUnreadable, StoreUnavailable) as error:
             self._went_wrong(job, error)
         except KeyRefused as error:
             logger.warning("%s: no sidecar can be written: %s", job.key, error)
@@ -258,7 +261,7 @@ class _Worker:
 
     def _write(self, job: Job, data: bytes) -> CommitResult | None:
         """None when the frame was replaced meanwhile: the sidecar would be about an image that is gone."""
-        if self._store.stat(job.key) != job.entry:
+        if not isinstance(job.outcome, FrameUnreadable) and self._store.stat(job.key) != job.entry:
             return None
         if job.lease.replaces is not None:
             return self._store.replace_sidecar(job.key, data, if_match=job.lease.replaces)
@@ -291,6 +294,8 @@ class _Worker:
                 self._finished(job, None)
             case FolderClosed():
                 self._give_back(job, self._folders.refused(job.key, error))
+            case StoreUnavailable() if job.sha256 is None:
+                self._not_read(job, error)
             case StoreUnavailable() | DeviceMemoryError() | CaptionerUnavailable():  # no fault of the frame's
                 self._give_back(job, self._store_backoff.failed(error))
             case MissingError():
@@ -304,10 +309,32 @@ class _Worker:
             case _:
                 self._failed(job, error)
 
+    def _not_read(self, job: Job, error: StoreUnavailable) -> None:
+        """The store is unavailable, or this one frame: an object of another account, a bad sector."""
+        tries = self._store_backoff.frame_failed(job.key, self._store_answers)
+        if tries is None:
+            self._give_back(job, self._store_backoff.failed(error))
+        elif tries < _READ_TRIES:
+            self._give_back(job, self._store_backoff.frame_delay(tries))
+        else:
+            self._store_backoff.frame_read(job.key)
+            self._failed(job, FrameUnreadable(f"{error} ({tries} tries)"))
+
+    def _store_answers(self) -> bool:
+        try:
+            next(iter(self._store.top()), None)
+        except StoreUnavailable:
+            return False
+        return True
+
     def _unfinished(self, job: Job, error: Exception) -> None:
         """Its writer may be at it still: wait until the file has not changed for a while."""
         try:
             seconds = job.lease.settles_in()
+        except FrameUnreadable:  # it cannot even be looked at: tried a few times, for a right that comes late
+            last = job.lease.attempt >= self._config.attempts
+            self._failed(job, error) if last else self._give_back(job, _UNREADABLE_SECONDS, counts=True)
+            return
         except StoreError as outage:
             self._went_wrong(job, outage)
             return

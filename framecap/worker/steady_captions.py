@@ -115,6 +115,9 @@ class SteadyCaptions:
     def _judge(self, camera: str, frame: _Frame) -> bool:
         """Give the frame its steady caption; whether that can be done with what is known of it."""
         scene, own = self._scenes.get(camera), frame.caption
+        if scene is not None and scene.captured_at > datetime.now(UTC):  # a clock was ahead and has been set back
+            scene = None
+            del self._scenes[camera]
         if scene is not None and frame.captured_at < scene.captured_at:
             frame.job.steady = own.text
             return True
@@ -135,14 +138,12 @@ class TicketOrder:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._begun = self._turn = 0
+        self._turn = 0
         self._over: set[int] = set()
 
     @contextmanager
-    def turn(self) -> Iterator[Callable[[], None]]:
-        """A batch begins; what is given waits until those before it are over."""
-        with self._changed:
-            number, self._begun = self._begun, self._begun + 1
+    def turn(self, number: int) -> Iterator[Callable[[], None]]:
+        """Batch `number` begins (they are counted from 0); what is given waits until those before it are over."""
         try:
             yield lambda: self._wait_for(number)
         finally:

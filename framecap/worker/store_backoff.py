@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 
 logger = logging.getLogger(__name__)
 
 _FIRST_SECONDS = 0.5
 _MAX_SECONDS = 30.0
+_FEW_FRAMES = 8  # that fail alone are errors of their own; more are an outage
 _SAY_AGAIN_SECONDS = 60.0  # one bad frame among good ones makes trouble again and again
 
 
@@ -22,6 +24,36 @@ class StoreBackoff:
         self._until = 0.0
         self._logged_at = -_SAY_AGAIN_SECONDS
         self._last: Exception | None = None
+        self._unreadable: dict[str, int] = {}  # frames that could not be read since the last success, and how often
+
+    def frame_failed(self, key: str, answers: Callable[[], bool]) -> int | None:
+        """Note that a frame could not be read.
+
+        Args:
+            key: the frame's.
+            answers: asks the store for something else; whether it answers.
+
+        Returns:
+            How often this frame failed while the store answered and few others failed, so that it is the frame's own error;
+            None where the store itself is unavailable.
+        """
+        with self._lock:
+            self._unreadable[key] = self._unreadable.get(key, 0) + 1
+            if len(self._unreadable) > _FEW_FRAMES:
+                self._unreadable.clear()
+                return None
+            tries = self._unreadable[key]
+        return tries if answers() else None
+
+    def frame_delay(self, tries: int) -> float:
+        """Seconds before the next try of a frame that failed so often."""
+        return min(_FIRST_SECONDS * 2.0 ** (tries - 1), _MAX_SECONDS)
+
+    def frame_read(self, key: str) -> None:
+        """The frame was read after all, or is failed for good."""
+        if self._unreadable:
+            with self._lock:
+                self._unreadable.pop(key, None)
 
     def failed(self, error: Exception) -> float:
         """Note a failure; how many seconds to wait before the next try."""

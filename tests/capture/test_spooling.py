@@ -223,7 +223,7 @@ def test_frames_that_are_left_in_the_spool_are_an_error_only_of_a_run_that_was_t
 def test_at_the_end_of_a_file_a_store_that_hangs_does_not_hold_up_the_end(
     tmp_path: Path, store: Orderly, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(daemon_module, "END_PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(daemon_module, "END_GRACE_SECONDS", 0.3)
     spool, gate = tmp_path / "spool", threading.Event()
     store.before_put = lambda key: None if gate.wait(30) else pytest.fail("never let through")
     summary = running_to_the_end(config(spool, make_video(tmp_path / "a.avi", 10)), store)

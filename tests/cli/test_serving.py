@@ -130,8 +130,8 @@ def test_run_does_not_pass_for_alive_when_one_process_hangs(tmp_path: Path) -> N
     """The silence is shortened in the process under test: half a minute is long for a test."""
     script = tmp_path / "quick.py"
     script.write_text(
-        "import sys\nfrom framecap.telemetry import gathered\nfrom framecap.cli import main\n"
-        "gathered._SILENCE_SECONDS = 5.0\n"
+        "import sys\nfrom framecap.telemetry import child_reports\nfrom framecap.cli import main\n"
+        "child_reports._SILENCE_SECONDS = 5.0\n"
         "if __name__ == '__main__':\n    sys.exit(main(sys.argv[1:]))\n"
     )
     camera = MjpegCamera()

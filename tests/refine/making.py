@@ -72,14 +72,14 @@ def run_once(config: Config, state: Path, **arguments: Any) -> RefineSummary:
 
 
 @contextmanager
-def refining(config: Config, state: Path) -> Iterator[RefineState]:
+def refining(config: Config, state: Path, backlog_seconds: float = 0.0) -> Iterator[RefineState]:
     """Within, a refiner runs."""
     store = open_store(config.store)
     opened = RefineState(state, store.address, config.refine.budget)
     assert config.refine.captioner is not None
     refiner = Refiner(config, store, opened, load_captioner(config.refine.captioner))
     stop = Event()
-    thread = Thread(target=refiner.run, args=(stop,))
+    thread = Thread(target=refiner.run, args=(stop,), kwargs={"backlog_seconds": backlog_seconds})
     thread.start()
     try:
         yield opened

@@ -147,8 +147,7 @@ def test_budget_bounds_the_requests_of_a_minute(tmp_path: Path) -> None:
         for n in range(10):
             commit_first(store, root, f"door/{n}.jpg", datetime.now(UTC) - timedelta(seconds=n))
         state_folder = tmp_path / "state"
-        with refining(config, state_folder) as state:
-            state.rewind(0.0)
+        with refining(config, state_folder, backlog_seconds=600) as state:
             wait_for(lambda: len(server.requests) == 3)
             wait_for(lambda: state.left() == 0 and state.waiting() == 7)
         with refining(config, state_folder):  # a restart does not refill it

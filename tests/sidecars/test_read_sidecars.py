@@ -88,7 +88,8 @@ def test_a_store_that_goes_away_while_several_are_read(any_store: Store, monkeyp
 def test_truncated_sidecars_are_ignored_with_a_warning(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     good = commit(store, own("east", NOON))
     store.commit_sidecar(own("east", NOON + SECOND), b'{"status": "capt')
-    store.commit_sidecar("a.jpg", b"[]")
+    store.commit_sidecar("a.jpg", b"[")
+    store.commit_sidecar("foreign.jpg", b"[]")  # another program's file is no reader's business
     store.commit_sidecar("b.jpg", b"")
     assert store.directory is not None
     (store.directory / "folder.jpg.json").mkdir()

@@ -110,7 +110,7 @@ def test_a_truncated_sidecar_is_none(written: Sidecar, data: st.DataObject) -> N
 @given(st.binary(max_size=200))
 @example(b"[" * 100_000)  # deeper than a recursive parser can go
 def test_any_bytes_are_a_sidecar_or_an_error(data: bytes) -> None:
-    assert sidecar.is_whole(data) + sidecar.is_truncated(data) + sidecar.is_foreign(data) == 1
+    assert sidecar.is_whole(data) + sidecar.is_torn(data) + sidecar.is_foreign(data) == 1
     with pytest.raises(SidecarError):
         sidecar.decode(data, "a.jpg.json")
 

@@ -35,6 +35,10 @@ PROMISED: dict[str, set[str]] = {
     "framecap_events_total": {"rule", "outcome"},
     "framecap_events_waiting": {"action"},
     "framecap_events_oldest_waiting_seconds": {"action"},
+    "framecap_refined_total": {"outcome"},
+    "framecap_refine_waiting": set(),
+    "framecap_refine_budget_left": set(),
+    "framecap_foreign_sidecars": set(),
 }
 INFO = {"framecap_build_info": {"python", "version"}, "framecap_model_info": {"name", "bundle", "runtime"}}
 EVERYWHERE = {"job", "instance", "process", "le"}  # labels that Prometheus, `framecap run` and histograms add

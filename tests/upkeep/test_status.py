@@ -139,6 +139,7 @@ def test_as_json(tmp_path: Path) -> None:
         "skipped": 0,
         "failed": 1,
         "torn": 0,
+        "foreign": 0,
     }
     assert whole["failed_kinds"] == {"truncated": 1}
     assert 0 <= whole["oldest_pending_seconds"] < 60

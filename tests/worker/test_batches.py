@@ -22,6 +22,12 @@ def put(batches: Batches, in_flight: InFlight, some: list[Job]) -> None:
         in_flight.reached_captioner(job)
 
 
+def taken(batches: Batches, limit: int = 8) -> tuple[Job, ...]:
+    batch = batches.take(limit)
+    assert batch is not None
+    return batch.jobs
+
+
 def test_a_full_batch_goes_at_once_and_the_rest_follows() -> None:
     in_flight = InFlight()
     batches = Batches(60.0, in_flight)
@@ -29,7 +35,7 @@ def test_a_full_batch_goes_at_once_and_the_rest_follows() -> None:
     for job in some:
         in_flight.take(job)
     put(batches, in_flight, some)
-    assert [len(batches.take(4) or ()) for _ in range(3)] == [4, 4, 2]
+    assert [len(taken(batches, 4)) for _ in range(3)] == [4, 4, 2]
 
 
 def test_frames_on_their_way_are_waited_for_until_the_deadline() -> None:
@@ -42,7 +48,7 @@ def test_frames_on_their_way_are_waited_for_until_the_deadline() -> None:
     late = threading.Timer(0.05, put, (batches, in_flight, [second]))
     late.start()
     began = time.monotonic()
-    assert batches.take(8) == [first, second]
+    assert taken(batches) == (first, second)
     assert 0.15 < time.monotonic() - began < 5
     late.join()
 
@@ -53,7 +59,7 @@ def test_a_lone_frame_goes_at_once() -> None:
     (job,) = jobs(1)
     in_flight.take(job)
     put(batches, in_flight, [job])
-    assert batches.take(8) == [job]
+    assert taken(batches) == (job,)
 
 
 def test_after_the_end_what_was_put_before_still_comes() -> None:
@@ -61,6 +67,27 @@ def test_after_the_end_what_was_put_before_still_comes() -> None:
     (job,) = jobs(1)
     batches.put(job)
     batches.end()
-    assert batches.take(8) == [job]
+    assert taken(batches) == (job,)
     assert batches.take(8) is None
     assert batches.take(8) is None
+
+
+def test_batches_are_numbered_in_the_order_of_their_frames() -> None:
+    """Two lanes take at the same time: the number is drawn with the batch, not afterwards."""
+    batches = Batches(0.0, InFlight())
+    some = jobs(2000)
+    for job in some:
+        batches.put(job)
+    batches.end()
+    numbers: dict[int, tuple[Job, ...]] = {}
+
+    def lane() -> None:
+        while (batch := batches.take(1)) is not None:
+            numbers[batch.number] = batch.jobs
+
+    lanes = [threading.Thread(target=lane) for _ in range(2)]
+    for thread in lanes:
+        thread.start()
+    for thread in lanes:
+        thread.join()
+    assert [job for number in range(len(some)) for job in numbers[number]] == some

@@ -172,11 +172,11 @@ def test_how_frames_are_cut_into_batches_makes_no_difference(
 def test_batches_side_by_side_are_settled_in_the_order_in_which_they_began() -> None:
     order, ended = TicketOrder(), []
     with ThreadPoolExecutor() as threads, ExitStack() as first:
-        wait = first.enter_context(order.turn())
+        wait = first.enter_context(order.turn(0))
         began = threading.Barrier(3)
 
         def later(number: int) -> None:
-            with order.turn() as wait_for_turn:
+            with order.turn(number) as wait_for_turn:
                 began.wait()
                 if number == 2:
                     raise ZeroDivisionError

@@ -1,4 +1,4 @@
-"""python -m train default-model: Flickr8k's photos and captions in, the bundled model out."""
+"""python -m train default-model: photos and captions in, the bundled models out."""
 
 from __future__ import annotations
 
@@ -7,19 +7,27 @@ import json
 from pathlib import Path
 
 from framecap.config import Config
+from framecap.errors import ConfigError
 
-EXAMPLE = "--karpathy dataset_flickr8k.json --images images"
+EXAMPLE = "--karpathy dataset_flickr8k.json --images flickr8k --karpathy dataset_msrvtt.json --images msrvtt"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--karpathy", type=Path, required=True, help="dataset_flickr8k.json")
-    parser.add_argument("--images", type=Path, required=True, help="folder of Flickr8k's photos, 224 x 224")
-    parser.add_argument("--work", type=Path, default=Path("runs/default"), help="what is made on the way (runs/default)")
-    parser.add_argument("--out", type=Path, default=Path("framecap/bundles/default"), help="the bundle's folder")
+    add = parser.add_argument
+    add("--karpathy", type=Path, action="append", required=True, help="dataset_flickr8k.json, dataset_msrvtt.json")
+    add("--images", type=Path, action="append", required=True, help="its folder of images, 224 x 224, one for each")
+    add("--bundle", choices=("default", "fast"), action="append", help="make only this one (both)")
+    add("--work", type=Path, default=Path("runs/default-model"), help="what is made on the way (runs/default-model)")
+    add("--out", type=Path, default=Path("framecap/bundles"), help="the folder of the bundles (framecap/bundles)")
 
 
 def run(options: argparse.Namespace, config: Config) -> None:
-    from train.export.default_model import make_default_model
+    from train.export.default_model import RECIPES, make_default_models
 
-    bundle = make_default_model(config.train, options.karpathy, options.images, options.work, options.out)
-    print(json.dumps(bundle.card.scores, indent=1))
+    if len(options.karpathy) != len(options.images):
+        raise ConfigError(
+            f"{len(options.karpathy)} --karpathy, but {len(options.images)} --images: one of both for each set"
+        )
+    sets = list(zip(options.karpathy, options.images, strict=True))
+    for bundle in make_default_models(config.train, sets, options.work, options.out, options.bundle or tuple(RECIPES)):
+        print(bundle.card.name, json.dumps(bundle.card.scores, indent=1))

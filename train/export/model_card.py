@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from framecap.captioning.bundle import BundleCard
@@ -16,8 +16,18 @@ security camera has them) it describes as the nearest thing that it knows. It ca
 CONFIDENCE = "confidence on val"  # the entry of the scores that says how far confidences hold
 
 
-def model_card(card: BundleCard) -> str:
-    """The card as Markdown."""
+# Things that a camera owner asks for.
+EVERYDAY = """
+airplane apple baby banana bear bed bench bicycle bird boat book bottle bowl bread bridge broccoli bus cake camera car
+carrot cat chair child church clock computer couch cow cup desk dog donut door elephant fence fire flag flower
+forklift fork fridge giraffe guitar hat helicopter helmet horse keyboard kitchen knife ladder lamp laptop motorcycle
+mouse oven parcel phone pizza plate police refrigerator road sandwich sheep sink skateboard smoke snow spoon stairs
+suitcase table television tie toilet toothbrush tractor traffic train tree truck umbrella van vase window zebra
+"""
+
+
+def model_card(card: BundleCard, words: Collection[str] = ()) -> str:
+    """The card as Markdown; with the bundle's words it says what it has no word for."""
     decoder, size = card.decoder, card.preprocessing.size
     rows, columns = card.places
     scores = [(name, Scores(**figures)) for name, figures in card.scores.items() if name != CONFIDENCE]
@@ -52,11 +62,17 @@ pycocoevalcap; none of these photos was trained on or chose the epoch.
 {_confidence(card)}
 
 ## Limits
-{LIMITS}
+{LIMITS}{_unsayable(words)}
 
 ## Licences
 {licences}
 """
+
+
+def _unsayable(words: Collection[str]) -> str:
+    """The everyday things that no caption can name."""
+    missing = [word for word in EVERYDAY.split() if word not in words] if words else []
+    return f"\n\nIt has no word for: {', '.join(missing)}." if missing else ""
 
 
 def _stages(training: Mapping[str, Any]) -> str:

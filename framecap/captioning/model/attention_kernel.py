@@ -46,7 +46,7 @@ def fused_scores(keys: Tensor, negated_query: Tensor, weight: Tensor) -> Tensor:
     frames, locations, width = keys.shape
     beams = negated_query.shape[1]
     out = torch.empty(frames, beams, locations, device=keys.device, dtype=keys.dtype)
-    sizes = {"BEAMS": beams, "WIDTH": width, "SIDE": triton.next_power_of_2(width), "PLACES": _LOCATIONS}
+    sizes = {"BEAMS": beams, "WIDTH": width, "SIDE": triton.next_power_of_2(width), "LOCATIONS": _LOCATIONS}
     _kernel[frames, triton.cdiv(locations, _LOCATIONS)](
         keys, negated_query, weight, out, locations, negated_query.stride(1), **sizes
     )

@@ -27,20 +27,20 @@ class FusedAdam(torch.optim.AdamW):
 """
 OLD_AMP = """
 from contextlib import contextmanager
-said = []
+reported = []
 def initialize(model, optimizer, opt_level, verbosity):
-    said.append(opt_level)
+    reported.append(opt_level)
     return model, optimizer
 @contextmanager
 def scale_loss(loss, optimizer):
-    said.append("scaled")
+    reported.append("scaled")
     yield loss
 def master_params(optimizer):
     return (p for group in optimizer.param_groups for p in group["params"])
 def state_dict():
     return {"loss_scaler0": {"loss_scale": 65536.0, "unskipped": 1}}
 def load_state_dict(state):
-    said.append(state["loss_scaler0"]["loss_scale"])
+    reported.append(state["loss_scaler0"]["loss_scale"])
 """
 TRAIN_A_LITTLE = """
 import json, os, sys, torch
@@ -181,7 +181,7 @@ def test_without_apex_it_says_where_it_comes_ready() -> None:
     ],
 )
 def test_apex_takes_what_is_installed_or_says_what_is_missing(apexes: Path, name: str, status: int, reported: str) -> None:
-    assert reported in (apexes / name / "said").read_text()
+    assert reported in (apexes / name / "reported").read_text()
     assert int((apexes / name / "status").read_text()) == status
 
 
