@@ -84,6 +84,7 @@ class Refiner:
         self._max_age = refine.max_age_seconds
         self._began = time.time()
         self._ending = threading.Event()
+        self._settled = threading.Event()  # the last poll has come to its end: the newest frame is known
         self._outcomes: dict[str, int] = {}
         self._counting = threading.Lock()
         self._threads = [threading.Thread(target=self._look, name=f"second look {n}", daemon=True) for n in range(threads)]
@@ -137,6 +138,7 @@ class Refiner:
 
     def _poll(self, stop: WaitableStop) -> bool:
         """Look once at what was committed; whether that came to its end."""
+        self._settled.clear()
         try:
             for found in self._follower.poll(self._heartbeat.beat):
                 if stop.is_set():
@@ -147,6 +149,8 @@ class Refiner:
                 logger.warning("store temporarily unavailable, retrying: %s", error)
             self._store_error = str(error)
             return False
+        finally:
+            self._settled.set()
         self._store_error = None
         return True
 
@@ -177,6 +181,9 @@ class Refiner:
 
     def _look(self) -> None:
         while not self._ending.is_set():
+            self._settled.wait(_POLL_SECONDS)
+            if not self._settled.is_set():
+                continue
             try:
                 candidate = self._state.take() if self._backoff.wait == 0 else None
             except StateUnavailable as error:

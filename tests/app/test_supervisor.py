@@ -94,7 +94,7 @@ def children(process: subprocess.Popen[str]) -> tuple[psutil.Process, psutil.Pro
     deadline = time.monotonic() + 30
     while True:
         ours = [child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
-        workers = [child for child in ours if any("framecap.decoding.child" in " ".join(c.cmdline()) for c in child.children())]
+        workers = [child for child in ours if any("decoding.child" in " ".join(c.cmdline()) for c in child.children())]
         if len(ours) == 2 and len(workers) == 1:
             return workers[0], next(child for child in ours if child != workers[0])
         assert time.monotonic() < deadline
