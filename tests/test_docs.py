@@ -134,8 +134,10 @@ def test_every_kind_of_a_frame_s_error_is_explained() -> None:
 
 def test_settings_that_the_documents_name_exist() -> None:
     settings = yaml.safe_load((ROOT / "config.yaml").read_text())
-    sections = "store|capture|ingest|captioning|worker|timeline|events|log|telemetry|viewer"
+    sections = "store|capture|ingest|captioning|worker|timeline|events|refine|log|telemetry|viewer"
     for page in PAGES:
+        if page.name == "CHANGELOG.md":  # it names keys of the past
+            continue
         for section, key in re.findall(rf"`({sections})\.([a-z_]+)`", page.read_text()):
             assert key in settings[section], f"{page}: {section}.{key}"
 
