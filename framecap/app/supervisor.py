@@ -21,6 +21,7 @@ from types import FrameType
 from framecap.app import parts
 from framecap.app.console import CaptionSummary, Console
 from framecap.app.parts import CaptureOutcome, WorkOutcome
+from framecap.app.refining import run_refiner, second_captioner
 from framecap.app.subtitles import leave_subtitles
 from framecap.captioning.caption import Captioner
 from framecap.config import CaptioningConfig, Config
@@ -35,11 +36,12 @@ logger = logging.getLogger(__name__)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _SPAWN = multiprocessing.get_context("spawn")
 _POLL_SECONDS = 0.25  # how soon a signal is acted upon
+_LOADING_SECONDS = 60.0  # that a second captioner may take until it looks
 _END_SECONDS = 10.0  # for a child that has closed its pipe to be gone
 _FORCED_EXIT_CODE = 1
 
 
-def run_supervised(config: Config, console: Console, read_again: Callable[[], Config]) -> int:
+def run_supervised(config: Config, console: Console, read_again: Callable[[], Config], *, refine: bool = False) -> int:
     """Capture what `config.capture.cameras` names and caption it; returns when all sources have ended and all frames
     are done.
 
@@ -48,18 +50,22 @@ def run_supervised(config: Config, console: Console, read_again: Callable[[], Co
     ConfigError before anything starts.
     """
     parts.check_sources(config)
-    return _Supervisor(config, console, read_again).run()
+    if refine:
+        second_captioner(config)
+    return _Supervisor(config, console, read_again, refine=refine).run()
 
 
 class _Supervisor:
-    def __init__(self, config: Config, console: Console, read_again: Callable[[], Config]) -> None:
+    def __init__(self, config: Config, console: Console, read_again: Callable[[], Config], *, refine: bool = False) -> None:
         self._config = config
         self._read_again = read_again
         self._other_model = StopFlag()
         self._console = console
         self._capture = _Child("capture", _capture, config, console.log_style)
         self._worker = _Child("worker", _work, config, console.log_style)
-        self._gathered = ChildReports(self._capture.name, self._worker.name)
+        self._refiner = _Child("refine", _refine, config, console.log_style) if refine else None
+        self._children = tuple(child for child in (self._capture, self._worker, self._refiner) if child is not None)
+        self._gathered = ChildReports(*(child.name for child in self._children))
         self._stopping = False
         self._on_its_way = 0  # frames that capture has stored
         self._captured: CaptureOutcome | None = None
@@ -70,12 +76,12 @@ class _Supervisor:
     def run(self) -> int:
         with (
             parts.served(self._config.telemetry, self._gathered),
-            _stop_or_kill((self._capture, self._worker)) as flag,
+            _stop_or_kill(self._children) as flag,
             reload_on_sighup(self._other_model.set, flag),
             self._left_on_failure(),
         ):
             self._start(self._worker)
-            while self._worker.running or self._capture.running:
+            while any(child.running for child in self._children):
                 self._hear()
                 if self._other_model.is_set():
                     self._other_model = StopFlag()
@@ -92,7 +98,7 @@ class _Supervisor:
         try:
             yield
         except BaseException:
-            for child in (self._capture, self._worker):
+            for child in self._children:
                 child.pipe.close()
             raise
 
@@ -106,18 +112,22 @@ class _Supervisor:
         """What the children are told depends on what is running and whether it is over for everybody."""
         self._stopping = self._stopping or stop
         if self._worker.ready and not (self._capture.started or self._stopping):
+            if self._refiner is not None:
+                self._start(self._refiner)
             self._start(self._capture)
         if self._stopping or not self._worker.running:
             self._capture.order("stop")
         if self._capture.over or (self._stopping and not self._capture.started):
             self._worker.order("stop" if self._stopping else "finish")
+        if self._refiner is not None and (self._worker.over or self._stopping):
+            self._refiner.order("stop" if self._stopping else "finish")
 
     def _start(self, child: _Child) -> None:
         self._gathered.started(child.name)
         child.start()
 
     def _hear(self) -> None:
-        children = {child.pipe: child for child in (self._capture, self._worker) if child.running}
+        children = {child.pipe: child for child in self._children if child.running}
         for pipe in wait(list(children), _POLL_SECONDS):
             child = children[pipe]  # type: ignore[index]
             try:
@@ -320,3 +330,7 @@ def _work(config: Config, teller: _ChildChannel, stop: StopFlag, finish: StopFla
     work = parts.open_work(config, other.reload)
     teller.tell("ready")
     teller.tell("worked", work.run(stop, finish, lambda sidecar: teller.tell("caption", CaptionSummary.of(sidecar))))
+
+
+def _refine(config: Config, teller: _ChildChannel, stop: StopFlag, finish: StopFlag, other: _ModelReload) -> None:
+    run_refiner(config, stop, finish, backlog_seconds=_LOADING_SECONDS)

@@ -11,7 +11,7 @@ from importlib.metadata import version
 import numpy as np
 
 import framecap
-from framecap.config import Config, masked_yaml
+from framecap.config import CaptioningConfig, Config, masked_yaml
 from framecap.errors import FramecapError
 from framecap.stores.base import ProbeFinding, Store
 from framecap.telemetry import mask
@@ -27,6 +27,7 @@ def check(config: Config, every_setting: bool = False) -> int:
         "sources": _sources,
         "store": _store,
         "model": _model,
+        "second look": _second_look,
         "events": _events,
     }
     exit_codes = {_section(title, look, config) for title, look in sections.items()}
@@ -115,13 +116,24 @@ def _events(config: Config) -> Iterator[ProbeFinding]:
             yield ProbeFinding(name, True, f"{made.target} (nothing was sent)")
 
 
+def _second_look(config: Config) -> Iterator[ProbeFinding]:
+    if config.refine.captioner is None:
+        yield ProbeFinding("refine.captioner", True, "none (framecap refine needs one)")
+    else:
+        yield from _captioner(config.refine.captioner)
+
+
 def _model(config: Config) -> Iterator[ProbeFinding]:
+    yield from _captioner(config.captioning)
+
+
+def _captioner(config: CaptioningConfig) -> Iterator[ProbeFinding]:
     from framecap.captioning.load import load_captioner
 
-    captioner = load_captioner(config.captioning)
+    captioner = load_captioner(config)
     model = captioner.model
-    known = "whole" if config.captioning.kind == "bundle" else "not looked into"
-    yield ProbeFinding(config.captioning.kind, True, f"{model.name}, {known} ({model.bundle_hash[:12]}...)")
+    known = "whole" if config.kind == "bundle" else "not looked into"
+    yield ProbeFinding(config.kind, True, f"{model.name}, {known} ({model.bundle_hash[:12]}...)")
     size = captioner.image_size
     (answer,) = captioner.caption(np.full((1, size, size, 3), 127, np.uint8))
     if isinstance(answer, FramecapError):

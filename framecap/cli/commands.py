@@ -16,13 +16,13 @@ from framecap.worker.reload import Reload
 logger = logging.getLogger(__name__)
 
 
-def run(config: Config, read_again: Callable[[], Config]) -> int:
+def run(config: Config, read_again: Callable[[], Config], *, refine: bool = False) -> int:
     """Capture and caption, in two processes. SIGHUP takes the model that `read_again` names by then."""
     from framecap.app.supervisor import run_supervised
 
     set_up_logging(config.log.level, config.log.format)
     with Console(config.log.format) as console:
-        return run_supervised(config, console, read_again)
+        return run_supervised(config, console, read_again, refine=refine)
 
 
 def capture(config: Config) -> int:

@@ -30,7 +30,7 @@ from framecap.ingest.shard import Shard
 from framecap.refine.second_look import Outcome, Prepared, SecondLook
 from framecap.refine.selection import Selection
 from framecap.refine.state import Candidate, RefineState
-from framecap.runtime.stop import WaitableStop
+from framecap.runtime.stop import StopRequest, WaitableStop
 from framecap.sidecars.follower import Follower
 from framecap.sidecars.reader import FoundSidecar
 from framecap.stores.base import Store
@@ -89,12 +89,12 @@ class Refiner:
         self._counting = threading.Lock()
         self._threads = [threading.Thread(target=self._look, name=f"second look {n}", daemon=True) for n in range(threads)]
 
-    def run(self, stop: WaitableStop, *, once: bool = False, backlog_seconds: float = 0.0) -> RefineSummary:
-        """Follow and refine until `stop`; with `once` until no frame waits.
+    def run(self, stop: WaitableStop, finish: StopRequest, *, backlog_seconds: float = 0.0) -> RefineSummary:
+        """Follow and refine until `stop`, or until no frame waits once `finish` is set.
 
         Args:
             stop: ends the run; requests in flight are finished within worker.grace_seconds.
-            once: look at what is committed by now, and return when nothing waits.
+            finish: nothing more is committed: look at what is there, and return when nothing waits.
             backlog_seconds: also consider what was committed so long before the first start.
         """
         start = time.time() - backlog_seconds
@@ -104,14 +104,15 @@ class Refiner:
             self._state.rewind(start)
             self._began = start
         with self._running():
-            next_poll = 0.0
+            next_poll, all_seen = 0.0, False
             while not stop.is_set():
                 self._heartbeat.beat()
                 if time.monotonic() >= next_poll:
-                    complete = self._poll(stop)
+                    finishing = finish.is_set()
+                    all_seen = self._poll(stop) and finishing
                     next_poll = time.monotonic() + self._poll_seconds
                 self._drop_old()
-                if once and complete and self._waiting() == 0:
+                if all_seen and self._waiting() == 0:
                     break
                 stop.wait(min(_POLL_SECONDS, self._poll_seconds))
         return RefineSummary(dict(self._outcomes), self._waiting())

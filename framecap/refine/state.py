@@ -80,7 +80,8 @@ class RefineState(DurableCursor):
         """
         now = self._clock()
         with self.transaction():
-            if self._left(now) == 0:
+            left = self._left(now)
+            if left is not None and left <= len(self._in_flight):  # each of those may charge one: the newest come first
                 return None
             cameras = self._all(
                 "SELECT DISTINCT waiting.camera FROM waiting LEFT JOIN cameras USING (camera) "

@@ -66,7 +66,9 @@ def run_once(config: Config, state: Path, **arguments: Any) -> RefineSummary:
     try:
         assert config.refine.captioner is not None
         refiner = Refiner(config, store, opened, load_captioner(config.refine.captioner))
-        return refiner.run(Event(), once=True, **arguments)
+        finish = Event()
+        finish.set()
+        return refiner.run(Event(), finish, **arguments)
     finally:
         opened.close()
 
@@ -79,7 +81,7 @@ def refining(config: Config, state: Path, backlog_seconds: float = 0.0) -> Itera
     assert config.refine.captioner is not None
     refiner = Refiner(config, store, opened, load_captioner(config.refine.captioner))
     stop = Event()
-    thread = Thread(target=refiner.run, args=(stop,), kwargs={"backlog_seconds": backlog_seconds})
+    thread = Thread(target=refiner.run, args=(stop, Event()), kwargs={"backlog_seconds": backlog_seconds})
     thread.start()
     try:
         yield opened

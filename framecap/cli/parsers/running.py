@@ -33,6 +33,9 @@ def _add_run(commands: Commands) -> None:
         "  framecap run video.mp4\n  framecap run 0 --fps 2 --frames /data/frames\n  framecap run rtsp://camera/stream",
     )
     source_flags(parser)
+    parser.add_argument(
+        "--refine", action="store_true", help="also take second looks (refine.captioner), in a third process"
+    )
     metrics_flag(parser)
     frames_flag(parser)
     model_flags(parser)
@@ -107,7 +110,7 @@ def _run(options: argparse.Namespace) -> int:
 
     config = configuration(options)
     _check_typed(options.source)
-    return run(config, lambda: configuration(options))
+    return run(config, lambda: configuration(options), refine=options.refine)
 
 
 def _capture(options: argparse.Namespace) -> int:
