@@ -85,7 +85,7 @@ def test_files_that_the_pages_for_developers_name_exist(path: str) -> None:
 
 def test_every_page_is_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text()
-    assert [page.name for page in PAGES if page.parent.name == "docs" and f"(docs/{page.name})" not in readme] == []
+    assert [page.name for page in PAGES if page.parent == ROOT / "docs" and f"(docs/{page.name})" not in readme] == []
 
 
 def blocks(page: Path, language: str) -> list[str]:
