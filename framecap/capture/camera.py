@@ -288,12 +288,13 @@ class Camera:
     def _failure(self, ended: Ended) -> SourceError | None:
         """The message's error, None for a clean end."""
         where = f"camera {self._plan.name}: {self._plan.source.shown}"
-        detail = f" ({ended.text})" if ended.text else ""
+        detail = f" ({mask(ended.text)})" if ended.text else ""
         match ended.reason:
             case "end":
                 return None
-            case "unreadable":
-                return SourceError(f"{where} is no video that OpenCV can read{detail}: check that it is whole, and plays")
+            case "incomplete" | "unreadable":
+                what = "is not whole" if ended.reason == "incomplete" else "is no video that OpenCV can read"
+                return SourceError(f"{where} {what}{detail}: check that it is whole, and plays")
             case "refused":
                 return SourceRefused(f"{where} refuses its user or password{detail}: correct them in the address")
             case "lost":

@@ -42,6 +42,7 @@ class Grabber(Protocol):
     slack: float  # seconds, for the Sampler
     note: str  # what the user should know by now, or nothing
     pixels: float  # of each image, as far as it states them
+    shortfall: str  # why what was read is not the whole recording, once it has ended; nothing where it is
 
     def grab(self) -> Moment | None:
         """Step to the next frame; None after the last one."""
@@ -62,6 +63,7 @@ class ImageSequenceGrabber:
     recorded = True
     slack = 0.0
     note = ""
+    shortfall = ""
     pixels = 0.0
 
     def __init__(self, paths: tuple[str, ...]) -> None:
@@ -100,6 +102,7 @@ class FileGrabber:
     recorded = True
     slack = 0.001  # timestamps in milliseconds are up to half of one too early, the first one as much too late
     note = ""
+    shortfall = ""
 
     def __init__(self, capture: Any) -> None:
         self._capture = capture
@@ -113,7 +116,7 @@ class FileGrabber:
 
     def grab(self) -> Moment | None:
         if not self._capture.grab():
-            self._say_if_short()
+            self.shortfall = self._shortfall()
             return None
         self._frames += 1
         seconds = self._clock.seconds(self._capture.get(cv2.CAP_PROP_POS_MSEC))
@@ -122,12 +125,15 @@ class FileGrabber:
             self.note = "it lacks usable timestamps in places: its frame rate stands in for them there"
         return Moment(round(seconds * 1_000_000), seconds)
 
-    def _say_if_short(self) -> None:
+    def _shortfall(self) -> str:
+        if not self._frames:
+            return f"no frame of it could be decoded (codec {_codec(self._capture)})"
         if self._stated - self._read > max(2.0, 0.1 * self._stated):
-            self.note = (
+            return (
                 f"it ended after {self._read:.1f} of about {self._stated:.1f} s: it is probably cut short or damaged; "
                 "what could be read is captured"
             )
+        return ""
 
     def retrieve(self) -> Image | None:
         return _retrieve(self._capture)
@@ -141,6 +147,7 @@ class LiveGrabber:
 
     recorded = False
     note = ""
+    shortfall = ""
 
     def __init__(self, capture: Any, fps: float | None) -> None:
         self._capture = capture
@@ -183,6 +190,13 @@ def _retrieve(capture: Any) -> Image | None:
     except cv2.error:
         return None
     return _as_image(image) if found else None
+
+
+def _codec(capture: Any) -> str:
+    """The four characters that name a video's codec, such as av01 or h264."""
+    number = int(capture.get(cv2.CAP_PROP_FOURCC))
+    text = number.to_bytes(4, "little", signed=False).decode("latin-1").strip("\0 ") if number > 0 else ""
+    return text if text.isprintable() and text else "unknown"
 
 
 def _as_image(image: Any) -> Image | None:

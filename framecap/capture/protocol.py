@@ -19,7 +19,7 @@ MAX_PIXELS = 100_000_000  # of an image that a source may have: no worker takes 
 MAX_HEADER_BYTES = 1 << 16
 MAX_BODY_BYTES = 1 << 28
 
-EndReason = Literal["end", "unreadable", "unreachable", "refused", "lost"]
+EndReason = Literal["end", "unreadable", "unreachable", "refused", "lost", "incomplete"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,12 +55,16 @@ _FILE_FORMATS = (
 _FILE_OPTIONS = f"protocol_whitelist;file|format_whitelist;{_FILE_FORMATS}"
 _STREAM_OPTIONS = (
     "rtsp_transport;tcp|protocol_whitelist;rtsp,rtsps,rtp,srtp,rtmp,rtmps,http,https,httpproxy,hls,crypto,tcp,udp,tls"
+    "|extension_picky;0"  # HLS segments behind signed addresses have no media extension; the protocols are listed as it is
 )
 
-# What FFmpeg says, and what that means. Nothing else of its chatter is passed on: it holds addresses.
+# What FFmpeg says, and what that means. Of the rest of its chatter the last line is passed on, without addresses.
 _STATUS = re.compile(r"(?:failed:|HTTP error|returned) (?P<status>[45]\d\d)\b")
 _NOT_LISTED = "Format not on whitelist"
 _REFUSALS = {"401": "401 Unauthorized", "403": "403 Forbidden"}
+_ADDRESS = re.compile(r"\S+://\S+")
+_SPEAKER = re.compile(r"^\[[^\]]* @ 0x[0-9a-f]+\]\s*")
+MAX_WORDS = 300  # characters
 _FAILURES = re.compile(
     r"Connection refused|No route to host|Network is unreachable|Connection reset by peer|Connection timed out"
     r"|Failed to resolve hostname|Stream timeout triggered|Device or resource busy"
@@ -126,6 +130,9 @@ def _read(request: Request, pipe: Pipe) -> Ended:
     _copy(request, grabber, pipe)
     if grabber.note:
         pipe.send(LogNote(grabber.note))
+    if grabber.shortfall:
+        words = _last_words()
+        return Ended("incomplete", f"{grabber.shortfall}{f': {words}' if words else ''}")
     return Ended("end") if grabber.recorded else Ended("lost", _why()[1])
 
 
@@ -178,7 +185,7 @@ def _drain(grabber: Grabber, pipe: Pipe) -> None:
 
 def _why() -> tuple[EndReason, str]:
     """What FFmpeg's last words say about a source that does not open or goes away."""
-    chatter = os.pread(2, MAX_CHATTER_BYTES, max(0, os.fstat(2).st_size - MAX_CHATTER_BYTES)).decode(errors="replace")
+    chatter = _chatter()
     if _NOT_LISTED in chatter:
         return "unreadable", "a playlist, or a format that is not known: name the video itself"
     statuses = _STATUS.findall(chatter)
@@ -186,7 +193,17 @@ def _why() -> tuple[EndReason, str]:
         status = statuses[-1]
         return ("refused", _REFUSALS[status]) if status in _REFUSALS else ("unreachable", f"status {status}")
     failures = _FAILURES.findall(chatter)
-    return "unreachable", failures[-1] if failures else ""
+    return "unreachable", failures[-1] if failures else _last_words()
+
+
+def _chatter() -> str:
+    return os.pread(2, MAX_CHATTER_BYTES, max(0, os.fstat(2).st_size - MAX_CHATTER_BYTES)).decode(errors="replace")
+
+
+def _last_words() -> str:
+    """The last line that FFmpeg or OpenCV said, without the part of it that spoke."""
+    lines = [line for line in _chatter().splitlines() if line.strip()]
+    return _ADDRESS.sub("(address)", _SPEAKER.sub("", lines[-1])).strip()[:MAX_WORDS] if lines else ""
 
 
 def _limit_chatter() -> None:

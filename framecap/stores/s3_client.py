@@ -61,11 +61,11 @@ def make_client(config: S3Config) -> S3Client:
     from framecap.stores.s3_errors import explain
 
     # Other servers than AWS often do not know the checksums that boto3 adds where it may.
-    checksums: Literal["when_required", "when_supported"] | None = {
-        "auto": "when_required" if config.endpoint else None,
-        "when_required": "when_required",
-        "always": "when_supported",
-    }[config.checksums]  # type: ignore[assignment]
+    checksums: Literal["when_required", "when_supported"] | None = "when_required"
+    if config.checksums == "always":
+        checksums = "when_supported"
+    elif config.checksums == "auto" and not config.endpoint:
+        checksums = None
     try:
         session = boto3.session.Session(profile_name=config.profile, region_name=config.region)
         if session.get_credentials() is None:

@@ -251,8 +251,19 @@ def test_a_file_that_is_cut_short_is_captured_as_far_as_it_goes(
     summary = capture(store, video)
     assert 20 < summary.captured < 40
     assert [number_in(data) for data in store.in_order()] == list(range(summary.captured))
-    assert summary.problems == ()
-    assert "probably cut short" in caplog.text
+    (problem,) = summary.problems
+    assert "probably cut short" in str(problem)
+
+
+def test_a_video_whose_codec_cannot_be_decoded_is_an_error_with_its_name(tmp_path: Path, store: MemoryStore) -> None:
+    ffmpeg = needs_package("ffmpeg", "/usr/bin/ffmpeg")
+    video = tmp_path / "a.mp4"
+    encode = ["-f", "lavfi", "-i", "testsrc=s=64x64:r=5", "-t", "1", "-c:v", "libaom-av1", "-cpu-used", "8", video]
+    subprocess.run([ffmpeg, "-loglevel", "error", *map(str, encode)], check=True, timeout=60)
+    summary = capture(store, video)
+    if not summary.captured:  # a build of OpenCV that decodes AV1 is fine, too
+        (problem,) = summary.problems
+        assert "no frame of it could be decoded (codec av01)" in str(problem)
 
 
 def test_a_damaged_file_ends_cleanly(tmp_path: Path, store: MemoryStore) -> None:
