@@ -196,7 +196,7 @@ def _codec(capture: Any) -> str:
     """The four characters that name a video's codec, such as av01 or h264."""
     number = int(capture.get(cv2.CAP_PROP_FOURCC))
     text = number.to_bytes(4, "little", signed=False).decode("latin-1").strip("\0 ") if number > 0 else ""
-    return text if text.isprintable() and text else "unknown"
+    return text.lower() if text.isprintable() and text else "unknown"
 
 
 def _as_image(image: Any) -> Image | None:

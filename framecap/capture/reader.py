@@ -63,7 +63,7 @@ _STATUS = re.compile(r"(?:failed:|HTTP error|returned) (?P<status>[45]\d\d)\b")
 _NOT_LISTED = "Format not on whitelist"
 _REFUSALS = {"401": "401 Unauthorized", "403": "403 Forbidden"}
 _ADDRESS = re.compile(r"\S+://\S+")
-_SPEAKER = re.compile(r"^\[[^\]]* @ 0x[0-9a-f]+\]\s*")
+_SPEAKER = re.compile(r"^\[[^\]]*\]\s*")
 MAX_WORDS = 300  # characters
 _FAILURES = re.compile(
     r"Connection refused|No route to host|Network is unreachable|Connection reset by peer|Connection timed out"
