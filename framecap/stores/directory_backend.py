@@ -146,7 +146,8 @@ class DirectoryBackend(ABC):
 
     def top(self) -> Iterator[Entry | str]:
         """What lies directly in the root, in byte order: frames and sidecars as entries, folders as keys that end in `/`."""
-        level = self._open_start("")
+        with guarded("list", str(self.root)):
+            level = self._open_start("")
         assert level is not None, "the root is the start of every key"
         try:
             self._read_names(level, "", "")

@@ -70,7 +70,7 @@ class Listener:
 
 def _is_of_the_future(shown: LiveFrame) -> bool:
     """Whether a clock that was ahead made the frame: it would be the newest one until that time comes."""
-    return shown.captured_at > time.time()
+    return shown.sort_key[0] > time.time()
 
 
 class LiveState:

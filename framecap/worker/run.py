@@ -323,7 +323,7 @@ class _Worker:
     def _store_answers(self) -> bool:
         try:
             next(iter(self._store.top()), None)
-        except StoreUnavailable:
+        except Exception:  # whatever it is, it is no answer
             return False
         return True
 

@@ -199,7 +199,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from framecap.captioning.model.attention_kernel import _kernel
-kinds = {name: "*fp16" for name in ("keys", "query", "weight", "scores")} | "locations": "i32", "stride": "i32"}
+kinds = {name: "*fp16" for name in ("keys", "query", "weight", "scores")} | {"locations": "i32", "stride": "i32"}
 sizes = {"BEAMS": 5, "WIDTH": 512, "SIDE": 512, "LOCATIONS": 16}
 source = ASTSource(_kernel, kinds | dict.fromkeys(sizes, "constexpr"), sizes)
 print("cubin" in triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm)

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from framecap.config import MqttConfig
 from framecap.errors import ConfigError, EndpointUnavailable, EventRefused
+from framecap.events.identifiers import MQTT_LEVEL
 from framecap.events.mqtt import Mqtt
 from tests.events.broker import PASSWORD, USER, Broker, serving_broker, with_password, with_tls
 from tests.events.factory import an_event
@@ -53,7 +54,7 @@ def test_a_topic_of_one_s_own_which_the_broker_keeps(tmp_path: Path) -> None:
             broker.wait_got(2)
         assert {(topic, kept) for topic, _, kept in broker.got} == {
             ("home/dog/door/seen", True),
-            ("home/dog/a_b_c/seen", True),
+            (f"home/dog/{MQTT_LEVEL.identifier('a+b#c')}/seen", True),
         }
 
 
