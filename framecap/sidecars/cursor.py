@@ -24,7 +24,7 @@ CREATE INDEX IF NOT EXISTS given_by_time ON given (modified);
 
 
 class DurableCursor:
-    """A follower's cursor (see `timeline.follower.Memory`) in one SQLite file, to which its owner adds tables of its own.
+    """A follower's cursor (see `sidecars.follower.Cursor`) in one SQLite file, to which its owner adds tables of its own.
 
     What an owner does within `transaction` is there together with the cursor's progress, or not at all. Safe to use from
     several threads. Every call raises StateUnavailable where the file cannot be used at the moment.
@@ -100,12 +100,12 @@ class DurableCursor:
 
     @property
     def position(self) -> float:
-        """See `timeline.follower.Memory`. Raises ConfigError where the file is damaged."""
+        """See `sidecars.follower.Cursor`. Raises ConfigError where the file is damaged."""
         return self._number("position")
 
     @property
     def forgotten(self) -> float:
-        """See `timeline.follower.Memory`. Raises ConfigError where the file is damaged."""
+        """See `sidecars.follower.Cursor`. Raises ConfigError where the file is damaged."""
         found = self._one("SELECT 1 FROM meta WHERE name = 'forgotten'")
         return -math.inf if found is None else self._number("forgotten")
 

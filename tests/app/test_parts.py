@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
+from framecap.app import parts
 from framecap.app.parts import _warm
 from framecap.captioning.caption import Caption, Images
-from framecap.errors import CaptionerDenied, DeviceMemoryError
+from framecap.config import CaptioningConfig, OpenAIConfig
+from framecap.errors import CaptionerDenied, DeviceMemoryError, FramecapError
 from tests.worker.fakes import A_CAPTION, ScriptedCaptioner
 
 
@@ -55,3 +59,19 @@ def test_what_one_lane_says_is_heard(caplog: pytest.LogCaptureFixture) -> None:
     answers.append(CaptionerDenied("no"))
     with pytest.raises(CaptionerDenied):
         _warm(captioner, 16)
+
+
+def test_captioners_that_do_not_answer_are_closed_when_a_reload_fails() -> None:
+    config = CaptioningConfig(kind="openai", openai=OpenAIConfig(base_url="http://127.0.0.1:9/v1", model="m"))
+
+    def held() -> tuple[int, int]:
+        gc.collect()
+        return threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
+
+    before = held()
+    for _ in range(10):
+        with pytest.raises(FramecapError):
+            parts.load_another(config)
+    after = held()
+    assert after[0] - before[0] <= 1
+    assert after[1] - before[1] <= 5

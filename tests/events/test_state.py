@@ -144,14 +144,14 @@ def test_what_is_late_or_too_much_is_given_up_and_listed_and_put_back(state: Eve
 def test_one_process_delivers(state: EventState, tmp_path: Path) -> None:
     state.own()
     other = EventState(tmp_path / "state", "/frames")
-    with pytest.raises(ConfigError, match="another framecap events is at work there"):
+    with pytest.raises(ConfigError, match="another process works there already"):
         other.own()
     state.close()
     other.own()
 
 
 def test_another_store_s_state_is_refused(state: EventState, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"is about /frames, not s3://b: give events.state another directory"):
+    with pytest.raises(ConfigError, match=r"belongs to /frames, not s3://b: give events.state another directory"):
         EventState(tmp_path / "state", "s3://b")
 
 
@@ -188,9 +188,9 @@ def test_its_files_are_for_its_user_only(state: EventState, tmp_path: Path) -> N
 def test_a_time_that_is_none_is_a_damaged_state(state: EventState, value: object) -> None:
     assert state.begin(1.0) == state.position == 1.0
     state._database.execute("UPDATE meta SET value = ? WHERE name IN ('began', 'position')", (value,))
-    with pytest.raises(ConfigError, match=r"its began is no time.*a damaged one is moved away"):
+    with pytest.raises(ConfigError, match=r"its began is not a time.*move a damaged one away"):
         state.begin(1.0)
-    with pytest.raises(ConfigError, match="its position is no time"):
+    with pytest.raises(ConfigError, match="its position is not a time"):
         _ = state.position
 
 
