@@ -28,6 +28,9 @@ class PendingState(Enum):
     IN_FLIGHT = "in flight"
 
 
+_PATIENT_SETTLES = 2  # of settle_seconds, since it was first seen, until a frame that changes all the time is tried
+
+
 @dataclass(slots=True)
 class PendingFrame:
     """One pending frame. Times are this process's monotonic seconds."""
@@ -36,6 +39,8 @@ class PendingFrame:
     replaces: bytes | None
     since: float  # when this content (etag) was first seen
     looked: float  # when it was last seen
+    first_seen: float  # when the frame was first seen, whatever its content was
+    first_modified: float  # its modification time then (Unix seconds)
     ready_at: float = 0.0
     state: PendingState = PendingState.WAITING
     attempts: int = 0
@@ -90,6 +95,8 @@ class Pending:
             known = item.entry.etag == entry.etag
             if not known:
                 item.entry, item.since, item.attempts = entry, now, 0
+                # one that is replaced again and again never looks the same twice: it is tried all the same
+                sure = sure or now - item.first_seen >= _PATIENT_SETTLES * self._settle
                 self._last_activity = now
             item.looked = now
             if (
@@ -112,7 +119,9 @@ class Pending:
             return True
 
     def _add(self, entry: Entry, now: float, sure: bool, replaces: bytes | None) -> None:
-        item = self._items[entry.key] = PendingFrame(entry, replaces, since=now, looked=now)
+        item = self._items[entry.key] = PendingFrame(
+            entry, replaces, now, now, first_seen=now, first_modified=entry.modified
+        )
         self._last_activity = now
         self._decide(item, now, sure)
         self._publish()
@@ -266,7 +275,7 @@ class Pending:
 
     def backlog(self) -> Backlog:
         with self._changed:
-            oldest = min((item.entry.modified for item in self._items.values()), default=None)
+            oldest = min((item.first_modified for item in self._items.values()), default=None)
             return Backlog(self._count(), self._in_flight, oldest)
 
     def close(self) -> None:

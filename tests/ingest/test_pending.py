@@ -262,3 +262,19 @@ class Model(RuleBasedStateMachine):
 
 TestModel = Model.TestCase
 TestModel.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+def test_frame_that_is_replaced_all_the_time_is_tried_within_a_bound() -> None:
+    """`latest.jpg` of a camera on a mount: no two scans see the same content (row 38)."""
+    now = [0.0]
+    pending = Pending(settle_seconds=5.0, confirm_seconds=1.0, clock=lambda: now[0])
+    taken = None
+    for second in range(16):
+        now[0] = float(second)
+        pending.observe(Entry("cam/latest.jpg", 10, 1000.0 + second, f"etag-{second}"), sure=False, listed=True)
+        assert pending.backlog().oldest == 1000.0, "its age counts from the first sight"
+        taken = pending.take(0.0)
+        if taken is not None:
+            break
+    assert taken is not None
+    assert now[0] <= 15.0, "settle_seconds x 3"
