@@ -110,7 +110,7 @@ def test_an_output_without_space_is_reported(tmp_path: Path) -> None:
 
 
 def raising(error: BaseException) -> object:
-    def run(config: object, read_again: object) -> int:
+    def run(config: object, read_again: object, *, refine: bool) -> int:
         raise error
 
     return run
